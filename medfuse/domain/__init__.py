@@ -1,0 +1,50 @@
+"""The nouns: frozen, checked when built, numpy only. World is LPS in millimetres, arrays are `(i, j, k)`."""
+
+from medfuse.domain.geometry import Affine, VolumeGeometry
+from medfuse.domain.labels import Label, LabelSet, LabelValue, Provenance
+from medfuse.domain.prediction import (
+    Evidence,
+    Finding,
+    ModelIdentity,
+    Prediction,
+    Rejected,
+    Scored,
+    SegmentVolume,
+    StudyOutcome,
+)
+from medfuse.domain.report import Report, ReportSection, SectionName
+from medfuse.domain.review import Review, Verdict
+from medfuse.domain.segmentation import Code, Segment, Segmentation
+from medfuse.domain.study import Modality, Series, Study, pseudonym
+from medfuse.domain.volume import Quantity, Volume
+
+__all__ = [
+    "Affine",
+    "Code",
+    "Evidence",
+    "Finding",
+    "Label",
+    "LabelSet",
+    "LabelValue",
+    "Modality",
+    "ModelIdentity",
+    "Prediction",
+    "Provenance",
+    "Quantity",
+    "Rejected",
+    "Report",
+    "ReportSection",
+    "Review",
+    "Scored",
+    "SectionName",
+    "Segment",
+    "SegmentVolume",
+    "Segmentation",
+    "Series",
+    "Study",
+    "StudyOutcome",
+    "Verdict",
+    "Volume",
+    "VolumeGeometry",
+    "pseudonym",
+]

@@ -1,0 +1,124 @@
+"""What a model says of a study, with the model's identity on it. Plain data, except for the label map."""
+
+from dataclasses import dataclass
+
+from medfuse.domain.segmentation import Segmentation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """Which model spoke.
+
+    Args:
+        name: The run's name.
+        version: medfuse's version that trained it.
+        weights_sha256: Hash of the weights file, hex.
+        config_sha256: Hash of the resolved config, hex.
+        leakage_allowed: Whether it was trained on report sections that state the answer; shown with its figures.
+    """
+
+    name: str
+    version: str
+    weights_sha256: str
+    config_sha256: str
+    leakage_allowed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A stretch of the text input that the model attended to: offsets into `Prediction.text_input`, weight in [0, 1]."""
+
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The probability of one finding.
+
+    Args:
+        name: As in the model's label set.
+        probability: In [0, 1].
+        operating_point: Probability from which the finding is called present, chosen on validation data; None if not.
+        calibrated: Whether the probability was calibrated on data that the model did not train on.
+        evidence: What in the text weighed most; empty without text.
+    """
+
+    name: str
+    probability: float
+    operating_point: float | None = None
+    calibrated: bool = False
+    evidence: tuple[Evidence, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability of {self.name} is {self.probability}, expected 0 to 1")
+
+    @property
+    def present(self) -> bool | None:
+        """Whether the probability reaches the operating point; None without one."""
+        return None if self.operating_point is None else self.probability >= self.operating_point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentVolume:
+    """Volume of one predicted segment, mm3, on the source grid."""
+
+    name: str
+    volume_mm3: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One model's answer on one study.
+
+    Args:
+        study_instance_uid: Which study.
+        accession_number: As in the study; may be empty.
+        model: Who spoke.
+        findings: In the order of the label set.
+        segment_volumes: In the order of the label set; empty for a model without segments.
+        series_used: Channel name -> Series Instance UID of the series that filled it.
+        missing: Inputs that the model takes and the study lacks: channel names, or `text`.
+        text_input: The text that the model read; empty for none.
+        created_at: ISO 8601, UTC.
+    """
+
+    study_instance_uid: str
+    accession_number: str
+    model: ModelIdentity
+    findings: tuple[Finding, ...]
+    segment_volumes: tuple[SegmentVolume, ...] = ()
+    series_used: dict[str, str]
+    missing: tuple[str, ...] = ()
+    text_input: str = ""
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scored:
+    """A study with a result.
+
+    Args:
+        prediction: The answer.
+        segmentation: On the grid of the series `segmentation_series_uid`, or None for a model without segments.
+        segmentation_series_uid: The source series whose grid the segmentation is on.
+    """
+
+    prediction: Prediction
+    segmentation: Segmentation | None = None
+    segmentation_series_uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A study without a result: a stable reason code, and one line for a person."""
+
+    study_instance_uid: str
+    accession_number: str = ""
+    reason: str
+    detail: str
+
+
+StudyOutcome = Scored | Rejected
