@@ -1,0 +1,133 @@
+"""The `medfuse` command: a table of commands, each imported only when it is the one that runs.
+
+`medfuse --help` shows the table and imports no command, so it takes no longer than typer itself. The function of a
+command lives in `medfuse/cli/<name>.py` under the command's own name; its heavy imports stand inside it.
+"""
+
+import importlib
+import inspect
+import io
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from medfuse import __version__
+from medfuse.cli.errors import ErrorBoundary, debugging
+from medfuse.cli.logs import Verbosity, start_logging
+
+Command = Callable[..., None]
+
+COMMANDS: dict[str, str] = {
+    "index": "List the studies of a folder in a manifest, one row a study.",
+    "convert": "Write each image series of a folder as NIfTI, as medfuse sees it.",
+    "train": "Train a model from one YAML file.",
+    "evaluate": "Measure a trained model against the truth, with intervals.",
+    "score": "Score new studies with a trained model.",
+    "review": "Open the dashboard on scored studies.",
+    "demo": "See the whole job on made studies: index, train, evaluate, score.",
+    "doctor": "Tell what is installed, what is missing and how to get it.",
+}
+"""Command name -> its line in `medfuse --help`. The module is `medfuse.cli.<name>`."""
+
+_ABOUT = "Fuse medical images with clinical text, to diagnose and to delineate. Research software: it decides nothing."
+_SECTIONS = ("Args:", "Arguments:", "Returns:", "Raises:", "Example:", "Examples:", "Note:", "Source:")
+_Verbose = Annotated[bool, typer.Option("--verbose", help="Log more, and show the traceback of a failure.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", help="Log errors only.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Args:
+        arguments: What follows the program's name; `sys.argv` when left out.
+
+    Raises:
+        SystemExit: Always; its code is explained in `medfuse.cli.errors`.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with ErrorBoundary(verbose="--verbose" in given), warnings.catch_warnings():
+        _tolerate_narrow_consoles()
+        if not (sys.warnoptions or debugging()):
+            warnings.simplefilter("ignore")  # a library's warning may quote a header's value
+        command = next((word for word in given if not word.startswith("-")), None)
+        application(command)(args=given, prog_name="medfuse")
+
+
+def application(command: str | None = None) -> typer.Typer:
+    """The typer application, with `command` loaded and every other command present by name and help line only."""
+    app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=_ABOUT)
+    app.callback()(_options)
+    for name, help_line in COMMANDS.items():
+        if name == command:
+            function = load_command(name)
+            app.command(name, help=_description(function), short_help=help_line)(_guarded(function))
+        else:
+            app.command(name, help=help_line)(_unloaded)
+    return app
+
+
+def load_command(name: str) -> Command:
+    """Import the function of the command `name`."""
+    function: Command = getattr(importlib.import_module(f"medfuse.cli.{name}"), name)
+    return function
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"medfuse {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of `medfuse` itself; those of a command stand with the command."""
+
+
+def _unloaded() -> None:
+    """Stands for a command that this call does not run."""
+
+
+def _guarded(function: Command) -> Command:
+    """`function` with `--verbose` and `--quiet` added, its logging started and its errors turned into exit codes."""
+
+    @wraps(function)
+    def run(*args: Any, verbose: bool = False, quiet: bool = False, **options: Any) -> None:
+        start_logging(Verbosity.of(verbose=verbose, quiet=quiet))
+        with ErrorBoundary(verbose=verbose):
+            function(*args, **options)
+
+    added = {"verbose": _Verbose, "quiet": _Quiet}
+    signature = inspect.signature(function)
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter(n, keyword_only, default=False, annotation=a) for n, a in added.items()]
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *parameters])  # type: ignore[attr-defined]
+    run.__annotations__ = {**function.__annotations__, **added}
+    return run
+
+
+def _description(function: Command) -> str:
+    """The docstring of a command up to its first section for programmers."""
+    lines: list[str] = []
+    for line in (inspect.getdoc(function) or "").splitlines():
+        if line.strip() in _SECTIONS:
+            break
+        lines.append(line)
+    return "\n".join(lines).strip()
+
+
+def _tolerate_narrow_consoles() -> None:
+    """Print a `?` for what the console's encoding lacks (Windows code pages), not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+if __name__ == "__main__":  # for `torchrun -m medfuse.cli.main train ...`
+    main()
