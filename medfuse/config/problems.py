@@ -1,0 +1,86 @@
+"""From pydantic's validation errors to one line that names the key and says what to do."""
+
+import json
+from collections.abc import Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from medfuse.config.parts import PART_ERROR, PartChoice, closest
+
+Location = tuple[int | str, ...]
+
+
+def explain(error: ValidationError, schema: type[BaseModel]) -> list[tuple[str, str]]:
+    """Each problem of a config as its dotted key and a sentence that begins with the key."""
+    problems: list[tuple[str, str]] = []
+    for detail in error.errors(include_url=False):
+        key = dotted(detail["loc"])
+        if detail["type"] == PART_ERROR:
+            for below, what, guess in detail["ctx"]["problems"]:
+                full = f"{key}.{below}" if below else key
+                hint = f"; did you mean {key}.{guess}?" if guess else ""
+                problems.append((full, f"{full} {what}{hint}" if below else f"{full}: {what}"))
+        else:
+            problems.append((key, _sentence(key, detail, schema)))
+    return problems
+
+
+def dotted(location: Location) -> str:
+    """`("model", "heads", 0)` as `model.heads.0`."""
+    return ".".join(map(str, location))
+
+
+def annotation_at(schema: type[BaseModel], location: Sequence[int | str]) -> Any:
+    """The type that the schema gives to the value at `location`, or None where it says nothing."""
+    kind: Any = schema
+    for step in location:
+        kind = _below(_without_none(kind), step)
+    return _without_none(kind)
+
+
+def _below(kind: Any, step: int | str) -> Any:
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not PartChoice:
+        field = kind.model_fields.get(str(step))
+        return field.annotation if field else None
+    origin, arguments = get_origin(kind), get_args(kind)
+    if isinstance(origin, type) and issubclass(origin, Mapping) and len(arguments) == 2:
+        return arguments[1]
+    if origin in (list, tuple, Sequence) and arguments:
+        return arguments[0]
+    return None
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) is Annotated:
+        return _without_none(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        kept = [one for one in get_args(kind) if one is not NoneType]
+        return _without_none(kept[0]) if len(kept) == 1 else None
+    return kind
+
+
+def _sentence(key: str, detail: ErrorDetails, schema: type[BaseModel]) -> str:
+    if detail["type"] == "extra_forbidden":
+        return f"{key} is unknown; {_suggestion(detail['loc'], schema)}"
+    if detail["type"] == "missing":
+        return f"{key} is missing; give it in the file or with --set {key}=..."
+    message = detail["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    found = json.dumps(detail["input"], default=str)
+    shown = found if len(found) <= 60 else f"{found[:57]}..."
+    return f"{key} is {shown}: {message[:1].lower()}{message[1:]}"
+
+
+def _suggestion(location: Location, schema: type[BaseModel]) -> str:
+    *above, last = location
+    kind = annotation_at(schema, above)
+    known = list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+    guess = closest(str(last), known)
+    if guess:
+        return f"did you mean {dotted((*above, guess))}?"
+    section = f"{dotted(tuple(above))} takes" if above else "known keys:"
+    return f"{section} {', '.join(known)}"
