@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 from medfuse.registry import Registry
 
 PART_ERROR = "part"
-"""The type of a part's validation error; its context holds `problems`: each a key below the part, the fault, a guess."""
+"""The type of a part's validation error; its context holds `problems`: key below the part, fault, guess."""
 
 _Problem = tuple[str, str, str | None]
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+from pydantic import Field
 
 from medfuse.config.base import Settings
 from medfuse.config.load import config_sha256, load_config, resolved_yaml
@@ -28,7 +29,7 @@ def _gated(widths: int, /, *, gate: Literal["soft", "hard"] = "soft") -> object:
 
 class _Model(Settings):
     fusion: Annotated[PartChoice, part_model(FUSIONS)] = PartChoice(name="gated")
-    heads: dict[str, Annotated[PartChoice, part_model(FUSIONS)]] = {}
+    heads: dict[str, Annotated[PartChoice, part_model(FUSIONS)]] = Field(default_factory=dict)
     others: tuple[Annotated[PartChoice, part_model(FUSIONS)], ...] = ()
     text: Annotated[PartChoice, part_model(FUSIONS)] | None = None
 
