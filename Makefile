@@ -1,0 +1,63 @@
+# medfuse: the commands of a day. `make` alone lists them.
+PYTHON ?= python3
+VENV ?= .venv
+DIR ?= demo/scores
+PIP_FLAGS ?=
+PYTEST_FLAGS ?=
+
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+STAMP := $(VENV)/.medfuse-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow check format review bench bench-fusion wheel clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP) ## Make .venv with medfuse and its tools (PYTHON=python3.12 picks the interpreter)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "medfuse needs Python 3.11 or newer; run: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install ## See the whole job on made studies: index, train, evaluate, score
+	$(BIN)/medfuse demo
+
+test: install ## Run the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
+
+test-slow: install ## Run the slow tests
+	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+
+check: install ## Check format, lint, types and the import rule
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Format the code and sort its imports
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+review: install ## Open the dashboard on scored studies (DIR=demo/scores)
+	$(BIN)/medfuse review $(DIR)
+
+bench: install ## Measure speed
+	$(BIN)/python -m pytest tests/benchmarks $(PYTEST_FLAGS)
+
+bench-fusion: install ## Measure what fusion adds on the real hippocampus set: three rows, one table
+	$(BIN)/python tests/benchmarks/bench_fusion.py
+
+wheel: install ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean: ## Remove the environment, caches and build outputs
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
