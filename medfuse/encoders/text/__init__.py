@@ -1,0 +1,6 @@
+"""Clinical-text encoders: texts -> sub-words -> tokens, with the numbers in them read as numbers."""
+
+from medfuse.encoders.text.base import TEXT_ENCODERS, TextEncoder
+from medfuse.encoders.text.transformer import TransformerTextEncoder
+
+__all__ = ["TEXT_ENCODERS", "TextEncoder", "TransformerTextEncoder"]

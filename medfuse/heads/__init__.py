@@ -1,0 +1,7 @@
+"""Fused features -> logits."""
+
+from medfuse.heads.classification import FindingHead
+from medfuse.heads.regions import RegionMeasures
+from medfuse.heads.segmentation import SegmentationHead
+
+__all__ = ["FindingHead", "RegionMeasures", "SegmentationHead"]

@@ -1,0 +1,79 @@
+"""The network: encoders, fusion, heads."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from medfuse.encoders.image import ImageEncoder
+from medfuse.encoders.text import TextEncoder
+from medfuse.fusion import Fusion, Presence
+from medfuse.heads import FindingHead, RegionMeasures, SegmentationHead
+from medfuse.tensors import Batch, ModalityFeatures, ModelOutput
+
+
+class FusionNetwork(nn.Module):
+    """Reads a batch and answers every finding and every voxel.
+
+    Args:
+        encoders: An image encoder under `image` and a text encoder under `text`; at least one of them.
+        presence: Stands in for missing modalities.
+        fusion: Lets the modalities see each other.
+        segmentation: Delineates, or None.
+        regions: Measures what was delineated for the findings, or None.
+        findings: Answers the findings, or None for a model that only delineates.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoders: dict[str, nn.Module],
+        presence: Presence,
+        fusion: Fusion,
+        segmentation: SegmentationHead | None,
+        regions: RegionMeasures | None,
+        findings: FindingHead | None,
+    ) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders)
+        self.presence = presence
+        self.fusion = fusion
+        self.segmentation = segmentation
+        self.regions = regions
+        self.findings = findings
+
+    @property
+    def text_encoder(self) -> TextEncoder | None:
+        """The text encoder, or None for a model that reads no text."""
+        return self.encoders["text"] if "text" in self.encoders else None  # type: ignore[return-value]
+
+    @property
+    def image_encoder(self) -> ImageEncoder | None:
+        """The image encoder, or None for a model that sees no image."""
+        return self.encoders["image"] if "image" in self.encoders else None  # type: ignore[return-value]
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        """Answer a batch."""
+        fused = self.fusion(self.presence(self._encode(batch)))
+        image = fused.modalities.get("image")
+        segment_logits = regions = None
+        if self.segmentation is not None and image is not None:
+            segment_logits = self.segmentation(image).float()
+        if self.regions is not None and segment_logits is not None:
+            with torch.autocast(segment_logits.device.type, enabled=False):
+                regions = self.regions(segment_logits, batch.voxel_volume_ml, batch.segment_targets, batch.segment_mask)
+        attention = batch.text.mask.new_zeros((len(batch.text.mask), 0, batch.text.mask.shape[1]), dtype=torch.float32)
+        logits = attention.new_zeros((len(attention), 0))
+        if self.findings is not None:
+            with torch.autocast(logits.device.type, enabled=False):
+                logits, looked = self.findings(fused, regions, None if image is None else image.present)
+            if "text" in looked:
+                attention = looked["text"] * batch.text.present[:, None, None]
+        return ModelOutput(finding_logits=logits, segment_logits=segment_logits, text_attention=attention)
+
+    def _encode(self, batch: Batch) -> dict[str, ModalityFeatures]:
+        inputs: dict[str, Callable[[nn.Module], ModalityFeatures]] = {
+            "image": lambda encoder: encoder(batch.image, batch.channel_present),  # type: ignore[no-any-return]
+            "text": lambda encoder: encoder(batch.text),  # type: ignore[no-any-return]
+        }
+        return {name: inputs[name](encoder) for name, encoder in self.encoders.items()}

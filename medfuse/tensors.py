@@ -1,0 +1,141 @@
+"""The tensor records that pass between stages, and the legend of their axes.
+
+    B  studies in a batch        C  image channels (series)     F  findings
+    I, J, K  voxels              N  tokens of one modality      D  width of a token
+    S  segments; S1 = S + 1 counts the background as class 0    W  sub-word tokens of a text
+
+Records are frozen; `to` returns a copy on another device.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sample:
+    """One study as the network takes it.
+
+    Args:
+        study_instance_uid: Which study.
+        image: Normalised channels; a missing channel is zero.
+        channel_present: Which channels the study has.
+        text: The text input; empty for none.
+        finding_targets: 1 present, 0 absent; 0 where masked.
+        finding_mask: Which findings were assessed.
+        segment_targets: Label map, 0 background; zeros where there is none.
+        has_segmentation: Whether `segment_targets` is truth.
+        voxel_volume_ml: Volume of one voxel of the grid, millilitres.
+    """
+
+    study_instance_uid: str
+    image: Float[Tensor, "C I J K"]
+    channel_present: Bool[Tensor, "C"]
+    text: str
+    finding_targets: Float[Tensor, "F"]
+    finding_mask: Bool[Tensor, "F"]
+    segment_targets: Int[Tensor, "I J K"]
+    has_segmentation: bool
+    voxel_volume_ml: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TextTokens:
+    """A batch of texts as sub-words.
+
+    Args:
+        ids: Vocabulary indices, padded.
+        mask: True where a token is.
+        number_values: The number that the token is a part of; NaN where it is none.
+        offsets: First and last-plus-one character of each token in its text.
+        present: Which studies have a text at all.
+    """
+
+    ids: Int[Tensor, "B W"]
+    mask: Bool[Tensor, "B W"]
+    number_values: Float[Tensor, "B W"]
+    offsets: Int[Tensor, "B W 2"]
+    present: Bool[Tensor, "B"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """Samples stacked, text tokenised."""
+
+    study_instance_uids: tuple[str, ...]
+    image: Float[Tensor, "B C I J K"]
+    channel_present: Bool[Tensor, "B C"]
+    text: TextTokens
+    finding_targets: Float[Tensor, "B F"]
+    finding_mask: Bool[Tensor, "B F"]
+    segment_targets: Int[Tensor, "B I J K"]
+    segment_mask: Bool[Tensor, "B"]
+    voxel_volume_ml: Float[Tensor, "B"]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on `device`."""
+        return on_device(self, device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModalityFeatures:
+    """What an encoder of any modality returns.
+
+    Args:
+        tokens: Features; rows where `mask` is False are zero.
+        mask: Which tokens take part in attention; all False for an absent modality.
+        present: Which studies have the modality.
+        pyramid: Feature maps from fine to coarse for a segmentation head; empty for a modality without a grid.
+            The tokens of an image are the cells of the coarsest map, in C order.
+    """
+
+    tokens: Float[Tensor, "B N D"]
+    mask: Bool[Tensor, "B N"]
+    present: Bool[Tensor, "B"]
+    pyramid: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FusedFeatures:
+    """What a fusion strategy returns: each modality's tokens after it has seen the others.
+
+    Args:
+        modalities: Fused features under the modality's name; masks, presence and pyramids as they came.
+    """
+
+    modalities: Mapping[str, ModalityFeatures]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelOutput:
+    """What the network says of a batch.
+
+    Args:
+        finding_logits: One logit a finding.
+        segment_logits: Class scores on the input grid, background first; None for a model without segments.
+        text_attention: How much each finding looked at each sub-word; rows sum to at most 1.
+    """
+
+    finding_logits: Float[Tensor, "B F"]
+    segment_logits: Float[Tensor, "B S1 I J K"] | None
+    text_attention: Float[Tensor, "B F W"]
+
+
+def on_device(record: Record, device: torch.device) -> Record:
+    """A copy of a record with every tensor, nested records included, on `device`."""
+    changed: dict[str, Any] = {}
+    for field in fields(record):  # type: ignore[arg-type]
+        value = getattr(record, field.name)
+        if isinstance(value, Tensor):
+            changed[field.name] = value.to(device)
+        elif is_dataclass(value) and not isinstance(value, type):
+            changed[field.name] = on_device(value, device)
+        else:
+            changed[field.name] = value
+    return type(record)(**changed)
