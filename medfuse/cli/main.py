@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
+from itertools import takewhile
 from typing import Annotated, Any
 
 import typer
@@ -113,13 +114,10 @@ def _guarded(function: Command) -> Command:
 
 
 def _description(function: Command) -> str:
-    """The docstring of a command up to its first section for programmers."""
-    lines: list[str] = []
-    for line in (inspect.getdoc(function) or "").splitlines():
-        if line.strip() in _SECTIONS:
-            break
-        lines.append(line)
-    return "\n".join(lines).strip()
+    """The docstring of a command up to its first section for programmers, one line a paragraph."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    shown = takewhile(lambda paragraph: not paragraph.startswith(_SECTIONS), paragraphs)
+    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in shown)
 
 
 def _tolerate_narrow_consoles() -> None:
