@@ -1,0 +1,224 @@
+"""The NIfTI doors: RAS files on one side, LPS volumes and label maps on the other.
+
+nibabel reads and writes; this module turns the frame, respects `scl_slope` and `scl_inter`, and writes whole files
+or none. Source: the NIfTI-1 standard (Cox et al. 2004), whose world is RAS+ in mm.
+"""
+
+import gzip
+import logging
+import os
+import secrets
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.nifti1 import Nifti1Image
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from medfuse.domain import Affine, Modality, Quantity, Segmentation, Series, Study, Volume, VolumeGeometry, pseudonym
+from medfuse.errors import StorageError, UnreadableFileError, UnreadableSeriesError
+from medfuse.ingest.uids import path_uid
+
+_READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, TypeError, KeyError, zlib.error)
+_MOST_GZIP_RATIO = 1100
+_SUFFIXES = (".nii.gz", ".nii")
+
+
+def is_nifti_name(path: Path) -> bool:
+    """Whether the file name ends like a single-file NIfTI."""
+    return path.name.endswith(_SUFFIXES)
+
+
+def nifti_stem(path: Path) -> str:
+    """The file name without `.nii` or `.nii.gz`."""
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def nifti_study(
+    path: Path,
+    *,
+    segmentations: tuple[Path, ...] = (),
+    modality: Modality = Modality.OTHER,
+    channels: tuple[tuple[str, Modality], ...] = (),
+) -> Study:
+    """Make a study of one NIfTI file; UIDs and the patient key are hashes of its path.
+
+    Args:
+        path: A 3D file, or a 4D one whose last axis holds channels: a series each.
+        segmentations: Label maps of it.
+        modality: What made it, where that is known.
+        channels: Description and modality of each channel, where they are known.
+
+    Raises:
+        UnreadableFileError: The header cannot be read, or has neither 3 nor 4 axes.
+    """
+    shape = _open(path).shape
+    if len(shape) not in (3, 4):
+        raise UnreadableFileError(f"{path.name} has shape {shape}, expected 3 or 4 axes")
+    n_channels = shape[3] if len(shape) == 4 else 1
+    series = []
+    for channel in range(n_channels):
+        description, kind = channels[channel] if channel < len(channels) else ("", modality)
+        is_part = len(shape) == 4
+        series.append(
+            Series(
+                series_instance_uid=path_uid(path, "series", str(channel)),
+                modality=kind,
+                description=description,
+                number=channel + 1 if is_part else None,
+                files=(path,),
+                channel=channel if is_part else None,
+            )
+        )
+    uid = path_uid(path, "study")
+    return Study(
+        study_instance_uid=uid,
+        patient_key=pseudonym(uid),
+        path=path,
+        series=tuple(series),
+        segmentations=segmentations,
+    )
+
+
+def read_nifti(path: Path, *, channel: int | None = None, modality: Modality = Modality.OTHER) -> Volume:
+    """Read a NIfTI file as a volume in LPS.
+
+    Args:
+        path: `.nii` or `.nii.gz`.
+        channel: Index into the last axis of a 4D file; needed there, unless that axis has one entry.
+        modality: Says the quantity: CT is taken as HU.
+
+    Returns:
+        Float32 voxels in the file's own axis order, `scl_slope` and `scl_inter` applied.
+
+    Raises:
+        UnreadableSeriesError: `UNREADABLE_FILE`, `INCONSISTENT_GEOMETRY`, or `CHANNEL_NEEDED` for a 4D file.
+    """
+    try:
+        image = _open(path)
+        voxels = np.asarray(_values(image, path, channel), dtype=np.float32)
+    except UnreadableFileError as error:
+        raise UnreadableSeriesError(error.detail, reason=error.reason) from error
+    notes = []
+    if not np.isfinite(voxels).all():
+        fill = -1024.0 if modality is Modality.CT else 0.0
+        voxels = np.nan_to_num(voxels, nan=fill, posinf=fill, neginf=fill)
+        notes.append(f"set values that are not finite to {fill:g}")
+    if not int(image.header["sform_code"]) and not int(image.header["qform_code"]):
+        notes.append("the header states no orientation (sform and qform codes are 0): assumed RAS axes")
+    return Volume(
+        voxels=voxels,
+        geometry=_geometry(image, voxels.shape, path),
+        quantity=Quantity.HOUNSFIELD if modality is Modality.CT else Quantity.ARBITRARY,
+        provenance=tuple(notes),
+    )
+
+
+def read_label_map(path: Path) -> tuple[NDArray[np.uint8], VolumeGeometry]:
+    """Read a NIfTI label map: whole numbers from 0 to 255, shape `(I, J, K)`, and its grid in LPS.
+
+    Raises:
+        UnreadableFileError: The file cannot be read, or holds something else than labels.
+    """
+    image = _open(path)
+    values = np.asarray(_values(image, path, None))
+    labels = np.rint(np.nan_to_num(values))
+    if labels.size and (labels.min() < 0 or labels.max() > 255 or np.abs(values - labels).max() > 1e-3):
+        raise UnreadableFileError(f"{path.name} holds other values than labels from 0 to 255", reason="NOT_A_LABEL_MAP")
+    try:
+        return labels.astype(np.uint8), _geometry(image, labels.shape, path)
+    except UnreadableSeriesError as error:
+        raise UnreadableFileError(error.detail, reason=error.reason) from error
+
+
+def write_nifti(image: Volume | Segmentation, path: Path, *, dtype: Any = None) -> None:
+    """Write a volume or a label map as NIfTI, whole or not at all.
+
+    Args:
+        image: Voxels in LPS; the file says RAS.
+        path: Ends in `.nii` or `.nii.gz`; its folder exists. A file of that name is replaced.
+        dtype: Type on disk, or None for the type of the voxels. No scaling is written.
+
+    Raises:
+        StorageError: The place cannot be written, or is full.
+    """
+    array = image.label_map if isinstance(image, Segmentation) else image.voxels
+    array = array.astype(dtype or (np.uint8 if array.dtype == bool else array.dtype), copy=False)
+    affine = image.geometry.affine
+    file = Nifti1Image(array, affine.to_ras(), dtype=array.dtype)
+    file.header.set_xyzt_units("mm")
+    file.set_sform(affine.to_ras(), code=1)
+    file.set_qform(affine.to_ras() if affine.is_orthogonal else None, code=1 if affine.is_orthogonal else 0)
+    if isinstance(image, Segmentation):
+        file.header.set_intent("label")
+    with _written_aside(path) as stream:
+        if path.name.endswith(".gz"):
+            with gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=3, mtime=0) as packed:
+                file.to_stream(packed)
+        else:
+            file.to_stream(stream)
+
+
+@contextmanager
+def _written_aside(path: Path) -> Iterator[IO[bytes]]:
+    """A stream that becomes `path` when the block ends well, and leaves nothing behind when it does not."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        try:
+            with aside.open("xb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or type(error).__name__}") from error
+
+
+def _open(path: Path) -> Nifti1Image:
+    logger = logging.getLogger("nibabel")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        image = nibabel.load(path)
+    except _READ_ERRORS as error:
+        raise UnreadableFileError(f"{path.name} is no readable NIfTI file ({type(error).__name__})") from error
+    finally:
+        logger.setLevel(level)
+    if not isinstance(image, Nifti1Image):
+        raise UnreadableFileError(f"{path.name} is a {type(image).__name__}, expected a NIfTI file")
+    return image
+
+
+def _values(image: Nifti1Image, path: Path, channel: int | None) -> Any:
+    """The scaled values of a 3D file or of one channel of a 4D one, shape `(I, J, K)`."""
+    dtype, shape = image.get_data_dtype(), image.shape
+    if dtype.kind not in "iuf" or not 1 <= len(shape) <= 4 or min(shape) < 1:
+        raise UnreadableFileError(f"{path.name} has shape {shape} of {dtype}, expected a 3D or 4D grid of numbers")
+    announced = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    held = path.stat().st_size * (_MOST_GZIP_RATIO if path.name.endswith(".gz") else 1)
+    if announced > held:
+        raise UnreadableFileError(f"{path.name} announces {announced} bytes and cannot hold them; copy it anew")
+    if len(shape) == 4 and channel is None and shape[3] > 1:
+        raise UnreadableFileError(f"{path.name} has {shape[3]} channels; name one", reason="CHANNEL_NEEDED")
+    if channel is not None and (len(shape) != 4 or channel >= shape[3]):
+        raise UnreadableFileError(f"{path.name} has shape {shape} and no channel {channel}", reason="CHANNEL_NEEDED")
+    try:
+        values = np.asanyarray(image.dataobj[..., channel or 0] if len(shape) == 4 else image.dataobj)
+    except _READ_ERRORS as error:
+        raise UnreadableFileError(f"{path.name} breaks off or is damaged ({type(error).__name__})") from error
+    return values.reshape(values.shape + (1,) * (3 - values.ndim))
+
+
+def _geometry(image: Nifti1Image, shape: tuple[int, ...], path: Path) -> VolumeGeometry:
+    try:
+        return VolumeGeometry(shape=(shape[0], shape[1], shape[2]), affine=Affine.from_ras(image.affine))
+    except ValueError as error:
+        raise UnreadableSeriesError(f"{path.name}: {error}", reason="INCONSISTENT_GEOMETRY") from error
