@@ -1,0 +1,25 @@
+"""Predictions as files: a folder a study, one table a run.
+
+Every file is written aside, forced to the disk and renamed, so that nothing stands half-written. Patient names and
+identifiers go into `seg.dcm` alone, where an archive needs them. pydicom, highdicom and nibabel load on first use.
+"""
+
+from medfuse.outputs.dicom_seg import write_dicom_seg
+from medfuse.outputs.json import prediction_json, prediction_schema, read_prediction, write_prediction
+from medfuse.outputs.nifti import write_nifti
+from medfuse.outputs.store import study_folder, write_study_outputs
+from medfuse.outputs.table import ScoreRow, ScoreTable, read_scores
+
+__all__ = [
+    "ScoreRow",
+    "ScoreTable",
+    "prediction_json",
+    "prediction_schema",
+    "read_prediction",
+    "read_scores",
+    "study_folder",
+    "write_dicom_seg",
+    "write_nifti",
+    "write_prediction",
+    "write_study_outputs",
+]
