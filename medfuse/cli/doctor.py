@@ -5,6 +5,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -69,10 +70,10 @@ def package_checks() -> list[Check]:
 def device_checks() -> list[Check]:
     """Python and torch: the threads, the accelerator if there is one, and whether bf16 is fast."""
     checks = [Check(group="device", name="python", found=f"{platform.python_version()} on {platform.system()}")]
-    try:
-        import torch
-    except ImportError:
+    if find_spec("torch") is None:
         return [*checks, Check(group="device", name="torch", found="missing", works=False, remedy=_pip("torch"))]
+    import torch
+
     threads = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     checks.append(Check(group="device", name="cpu", found=f"{threads}, bf16 {_yes(cpu_has_bf16())}"))
     for index in range(torch.cuda.device_count()):
@@ -99,23 +100,21 @@ def cpu_has_bf16() -> bool:
 
 def codec_checks() -> list[Check]:
     """The DICOM transfer syntaxes that can be read here."""
-    try:
-        from medfuse.ingest.dicom.codecs import codecs
-
-        return [
-            Check(
-                group="codecs",
-                name=codec.name,
-                found=", ".join(codec.plugins) or "no plugin",
-                works=codec.works,
-                remedy=""
-                if codec.works
-                else _pip("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "python-gdcm"),
-            )
-            for codec in codecs()
-        ]
-    except ImportError:
+    if find_spec("pydicom") is None:
         return [Check(group="codecs", name="pydicom", found="missing", works=False, remedy=_pip("pydicom"))]
+    from medfuse.ingest.dicom.codecs import codecs
+
+    remedy = _pip("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "python-gdcm")
+    return [
+        Check(
+            group="codecs",
+            name=codec.name,
+            found=", ".join(codec.plugins) or "no plugin",
+            works=codec.works,
+            remedy="" if codec.works else remedy,
+        )
+        for codec in codecs()
+    ]
 
 
 def file_checks() -> list[Check]:

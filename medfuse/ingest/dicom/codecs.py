@@ -57,7 +57,7 @@ def codecs() -> tuple[Codec, ...]:
 
 
 def _probe(uid: str, sample: str | None) -> Codec:
-    from pydicom.pixels.decoders import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
     decoder = get_decoder(uid)
