@@ -1,0 +1,62 @@
+"""Which region of a delineation is which segment of a model.
+
+A delineation calls its regions by a name of its own. It is taken for a segment when the two names hold the same words,
+or when all words of one are among those of the other and of no second one (`Anterior` and `anterior hippocampus`).
+Regions that have no name but a number (`2`, `segment 2`) go by the number. Nothing else is guessed: a region that
+cannot be told is no reference, since a figure against the wrong region would look like any other.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfuse.domain import Segment, Segmentation
+
+_NUMBERED = re.compile(r"(?:segment|label|class|region)?[\s_-]*(\d+)", re.IGNORECASE)
+
+
+def reference_masks(delineations: Sequence[Segmentation], segments: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """The mask of each segment that the delineations hold.
+
+    Args:
+        delineations: Of one study, on one grid; the first that holds a segment gives it.
+        segments: Names of the model's segments, in the order of its label set.
+
+    Returns:
+        Segment name -> mask of the grid's shape; a segment that none of them holds is absent.
+    """
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for delineation in delineations:
+        for name, number in match_segments(delineation.segments, segments).items():
+            if name not in masks:
+                masks[name] = delineation.label_map == number
+    return masks
+
+
+def match_segments(regions: Sequence[Segment], segments: Sequence[str]) -> dict[str, int]:
+    """Segment name -> number of the region that it is in a label map; absent where none can be told."""
+    numbered = [_NUMBERED.fullmatch(region.name.strip()) for region in regions]
+    if regions and all(numbered):
+        numbers = {region.number for region in regions}
+        return {name: n for n, name in enumerate(segments, start=1) if n in numbers}
+    region_words = [_words(region.name) for region in regions]
+    segment_words = [_words(name) for name in segments]
+    found: dict[str, int] = {}
+    for name, words in zip(segments, segment_words, strict=True):
+        index = _only(words, region_words)
+        if index is not None and _only(region_words[index], segment_words) is not None:
+            found[name] = regions[index].number
+    return found
+
+
+def _only(words: frozenset[str], among: Sequence[frozenset[str]]) -> int | None:
+    """The index of the one set that equals `words`, or else of the only one that holds it or is held by it."""
+    equal = [i for i, other in enumerate(among) if other == words]
+    near = equal or [i for i, other in enumerate(among) if other and (other <= words or words <= other)]
+    return near[0] if len(near) == 1 else None
+
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[^\W_]+", name.casefold()))

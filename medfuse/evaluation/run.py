@@ -1,0 +1,229 @@
+"""Measuring a trained run: its split, the manifest's truth, a scorer; a bad study is listed and the others go on."""
+
+import csv
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from medfuse.domain import LabelSet, ModelIdentity, Prediction, Rejected, Scored, Study
+from medfuse.errors import CheckpointError, ManifestError, StudyError, UsageError
+from medfuse.evaluation.cases import Case
+from medfuse.evaluation.evaluate import Subject
+from medfuse.evaluation.references import reference_masks
+from medfuse.ingest import read_segmentation
+from medfuse.ingest.manifest import ManifestRow, read_manifest, study_of
+from medfuse.metrics import EmptyMask, dice, empty_mask, hd95_mm
+
+_LOG = logging.getLogger(__name__)
+_SPLIT_COLUMNS = ("study_instance_uid", "patient_key", "split")
+_SHOWN = 3
+
+
+class Scorer(Protocol):
+    """What predicts: `medfuse.inference.Predictor`, or anything else that keeps this."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model it is."""
+        ...
+
+    @property
+    def label_set(self) -> LabelSet:
+        """What it predicts."""
+        ...
+
+    def predict(self, study: Study) -> Scored:
+        """Score a study.
+
+        Raises:
+            StudyError: The study cannot be scored.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSet:
+    """The studies to measure on.
+
+    Args:
+        split: Name of the split.
+        rows: Their manifest rows, in the order of the run's split file.
+        patient_keys: The patient of each.
+        labelled: Findings that the manifest has a column or value for, in any row.
+        manifest_sha256: Hash of the manifest file, hex.
+    """
+
+    split: str
+    rows: tuple[ManifestRow, ...]
+    patient_keys: tuple[str, ...]
+    labelled: frozenset[str]
+    manifest_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What scoring a set gave: cases, rejected studies, and what the figures need to know of the model."""
+
+    cases: tuple[Case, ...]
+    rejected: tuple[Rejected, ...]
+    subject: Subject
+
+
+def read_split(run: Path, manifest: Path, split: str) -> EvaluationSet:
+    """The studies of one split of a run, with their rows of a manifest.
+
+    Args:
+        run: A run folder of `medfuse train`; `splits.csv` in it is read.
+        manifest: A manifest that holds the studies.
+        split: `train`, `validation` or `test`.
+
+    Raises:
+        UsageError: The run has no such split, or a patient of it is in another split too.
+        ManifestError: The manifest lacks studies of the split.
+    """
+    told = _read_splits(run / "splits.csv")
+    chosen = {uid: patient for uid, patient, name in told if name == split}
+    if not chosen:
+        known = ", ".join(sorted({name for _, _, name in told})) or "none"
+        raise UsageError(f"{run / 'splits.csv'} has no study of split {split!r}; it has: {known}")
+    shared = set(chosen.values()) & {patient for _, patient, name in told if name != split}
+    if shared:
+        raise UsageError(f"{run / 'splits.csv'}: {len(shared)} patients of {split!r} are in another split too")
+    rows = {row.study_instance_uid: row for row in read_manifest(manifest)}
+    missing = [uid for uid in chosen if uid not in rows]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (" ..." if len(missing) > _SHOWN else "")
+        raise ManifestError(
+            f"{manifest} lacks {len(missing)} of {len(chosen)} studies of split {split!r}: {shown}; "
+            "give the manifest that the run was trained from"
+        )
+    return EvaluationSet(
+        split=split,
+        rows=tuple(rows[uid] for uid in chosen),
+        patient_keys=tuple(chosen.values()),
+        labelled=frozenset(finding for row in rows.values() for finding in row.labels),
+        manifest_sha256=hashlib.sha256(manifest.read_bytes()).hexdigest(),
+    )
+
+
+def collect_cases(scorer: Scorer, chosen: EvaluationSet, *, on_study: Callable[[], None] | None = None) -> Collected:
+    """Score the studies of a set and lay them beside their truth.
+
+    Segments are compared on the source grid, to which the delineations of the study are brought.
+
+    Args:
+        scorer: The model.
+        chosen: What to measure on.
+        on_study: Called after each study.
+
+    Raises:
+        CheckpointError: The manifest lacks labels of a finding of the model, or no delineation names its segments.
+    """
+    _check_findings(scorer.label_set, chosen)
+    cases: list[Case] = []
+    rejected: list[Rejected] = []
+    predictions: list[Prediction] = []
+    delineated: set[str] = set()
+    for row, patient_key in zip(chosen.rows, chosen.patient_keys, strict=True):
+        try:
+            study = study_of(row)
+            scored = scorer.predict(study)
+            cases.append(case_of(scored, study, row, patient_key, scorer.label_set.segments))
+        except StudyError as error:
+            rejected.append(_rejected(row, error))
+        else:
+            predictions.append(scored.prediction)
+            delineated.update(str(path) for path in study.segmentations)
+        if on_study is not None:
+            on_study()
+    _check_segments(scorer.label_set, cases, len(delineated))
+    return Collected(cases=tuple(cases), rejected=tuple(rejected), subject=_subject(scorer, chosen, predictions))
+
+
+def case_of(scored: Scored, study: Study, row: ManifestRow, patient_key: str, segments: Sequence[str]) -> Case:
+    """One scored study beside its truth.
+
+    Raises:
+        StudyError: A delineation of the study cannot be read.
+    """
+    overlap: dict[str, float | None] = dict.fromkeys(segments)
+    distance: dict[str, float | None] = dict.fromkeys(segments)
+    empty: dict[str, EmptyMask] = {}
+    predicted = scored.segmentation
+    if predicted is not None and segments:
+        on = predicted.geometry
+        references = reference_masks([read_segmentation(path, on=on) for path in study.segmentations], segments)
+        numbers = {segment.name: segment.number for segment in predicted.segments}
+        for name in references.keys() & numbers.keys():
+            mask, reference = predicted.label_map == numbers[name], references[name]
+            overlap[name], distance[name] = dice(mask, reference), hd95_mm(mask, reference, on)
+            if (which := empty_mask(mask, reference)) is not None:
+                empty[name] = which
+    return Case(
+        study_instance_uid=row.study_instance_uid,
+        patient_key=patient_key,
+        probabilities={finding.name: finding.probability for finding in scored.prediction.findings},
+        labels=dict(row.labels),
+        dice=overlap,
+        hd95_mm=distance,
+        empty_masks=empty,
+    )
+
+
+def _subject(scorer: Scorer, chosen: EvaluationSet, predictions: Iterable[Prediction]) -> Subject:
+    findings = [finding for prediction in predictions for finding in prediction.findings]
+    return Subject(
+        label_set=scorer.label_set,
+        split=chosen.split,
+        operating_points={finding.name: finding.operating_point for finding in findings},
+        calibrated=frozenset(finding.name for finding in findings if finding.calibrated),
+        model=scorer.identity,
+        manifest_sha256=chosen.manifest_sha256,
+    )
+
+
+def _read_splits(path: Path) -> list[tuple[str, str, str]]:
+    """`(study_instance_uid, patient_key, split)` of each line of a run's split file."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            lacking = [column for column in _SPLIT_COLUMNS if column not in (reader.fieldnames or ())]
+            if lacking:
+                raise UsageError(f"{path} lacks the column {', '.join(lacking)}; it is no split file of medfuse train")
+            return [(line["study_instance_uid"], line["patient_key"], line["split"]) for line in reader]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read {path} ({type(error).__name__}); RUN is a folder that medfuse train wrote"
+        ) from error
+
+
+def _check_findings(label_set: LabelSet, chosen: EvaluationSet) -> None:
+    lacking = [name for name in label_set.findings if name not in chosen.labelled]
+    if lacking:
+        found = ", ".join(sorted(chosen.labelled)) or "none"
+        raise CheckpointError(
+            f"the model predicts {', '.join(lacking)}, of which the manifest has no labels; it has: {found}; "
+            "give the manifest of this label set (medfuse index --labels)"
+        )
+
+
+def _check_segments(label_set: LabelSet, cases: Sequence[Case], delineations: int) -> None:
+    compared = any(value is not None for case in cases for value in case.dice.values())
+    if label_set.segments and delineations and cases and not compared:
+        raise CheckpointError(
+            f"none of {delineations} delineations names a segment of the model ({', '.join(label_set.segments)}); "
+            "give the manifest of this label set"
+        )
+
+
+def _rejected(row: ManifestRow, error: StudyError) -> Rejected:
+    _LOG.warning("study %s rejected: %s: %s", row.study_instance_uid, error.reason, error.detail)
+    return Rejected(
+        study_instance_uid=row.study_instance_uid,
+        accession_number=row.accession_number,
+        reason=error.reason,
+        detail=error.detail,
+    )
