@@ -16,10 +16,10 @@ from medfuse import __version__
 from medfuse.cli.main import COMMANDS, load_command, main
 from medfuse.errors import ConfigError, StorageError, UnreadableSeriesError
 
-HEAVY = set(
-    "torch monai transformers accelerate streamlit pydicom highdicom SimpleITK nibabel polars sklearn scipy numpy pandas "
-    "sqlalchemy yaml".split()
-)
+HEAVY = {
+    *("torch", "monai", "transformers", "accelerate", "streamlit", "pydicom", "highdicom", "SimpleITK", "nibabel"),
+    *("polars", "sklearn", "scipy", "numpy", "pandas", "sqlalchemy", "yaml"),
+}
 
 
 def loaded_by(*arguments: str) -> set[str]:
