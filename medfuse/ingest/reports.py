@@ -108,10 +108,10 @@ def read_report(path: Path) -> Report:
         with path.open("rb") as file:
             data = file.read(MAX_REPORT_BYTES + 1)
     except OSError as error:
-        raise UnreadableReportError(f"{path}: {error.strerror or 'cannot be read'}") from error
+        raise UnreadableReportError(f"{path.name}: {error.strerror or 'cannot be read'}") from error
     if len(data) > MAX_REPORT_BYTES:
         raise UnreadableReportError(
-            f"{path}: larger than {MAX_REPORT_BYTES} bytes, which no report is", reason="REPORT_TOO_LARGE"
+            f"{path.name}: larger than {MAX_REPORT_BYTES} bytes, which no report is", reason="REPORT_TOO_LARGE"
         )
     if data[128:132] == b"DICM":
         from medfuse.ingest.structured_reports import read_structured_report
@@ -119,7 +119,7 @@ def read_report(path: Path) -> Report:
         return read_structured_report(path)
     text = _decode(data, path)
     if not text.strip():
-        raise UnreadableReportError(f"{path}: the report is empty", reason="EMPTY_REPORT")
+        raise UnreadableReportError(f"{path.name}: the report is empty", reason="EMPTY_REPORT")
     return parse_report(text)
 
 
@@ -131,10 +131,10 @@ def _decode(data: bytes, path: Path) -> str:
         except UnicodeDecodeError:
             continue
         if "\0" in text or len(_CONTROL.findall(text)) > len(text) // 50:
-            raise UnreadableReportError(f"{path}: binary data, expected text; save it as UTF-8", reason="NOT_TEXT")
+            raise UnreadableReportError(f"{path.name}: binary data, expected text; save it as UTF-8", reason="NOT_TEXT")
         return text
     raise UnreadableReportError(
-        f"{path}: neither UTF-8, UTF-16 with a byte order mark nor Windows-1252; save it as UTF-8",
+        f"{path.name}: neither UTF-8, UTF-16 with a byte order mark nor Windows-1252; save it as UTF-8",
         reason="NOT_TEXT" if b"\0" in data else "UNKNOWN_ENCODING",
     )
 

@@ -77,7 +77,7 @@ def read_structured_report(path: Path) -> Report:
         dataset = pydicom.dcmread(path, stop_before_pixels=True)
         if str(dataset.get("SOPClassUID", "")) not in REPORT_SOP_CLASSES:
             raise UnreadableReportError(
-                f"{path}: a DICOM object that is no structured report for reading", reason="NOT_A_REPORT"
+                f"{path.name}: a DICOM object that is no structured report for reading", reason="NOT_A_REPORT"
             )
         texts = _texts(dataset)
     except (
@@ -92,9 +92,9 @@ def read_structured_report(path: Path) -> Report:
         NotImplementedError,
         RecursionError,
     ) as error:
-        raise UnreadableReportError(f"{path}: a broken DICOM structured report ({type(error).__name__})") from error
+        raise UnreadableReportError(f"{path.name}: a broken DICOM structured report ({type(error).__name__})") from error
     if not texts:
-        raise UnreadableReportError(f"{path}: the structured report holds no text", reason="EMPTY_REPORT")
+        raise UnreadableReportError(f"{path.name}: the structured report holds no text", reason="EMPTY_REPORT")
     return _report_of(texts)
 
 

@@ -1,0 +1,1 @@
+"""Arrays to batches: who is in which split, samples, caches, augmentation, loaders."""

@@ -1,0 +1,1 @@
+"""Public data sets' own layouts, each read into studies by one module."""
