@@ -61,7 +61,7 @@ def test_the_command_of_the_wheel_works(site: Path) -> None:
 
 
 def test_the_wheel_finds_its_bundle(site: Path) -> None:
-    code = "from medfuse.bundled import *; print(apps_directory()); print((apps_directory() / 'viewer' / 'app.py').is_file())"
-    where, exists = run(site, "-c", code).splitlines()
-    assert Path(where) == site / "medfuse" / "_bundled" / "apps"
-    assert exists == "True"
+    code = "from medfuse.bundled import apps_directory; print(apps_directory())"
+    where = Path(run(site, "-c", code).strip())
+    assert where == site / "medfuse" / "_bundled" / "apps"
+    assert (where / "viewer" / "app.py").is_file()
