@@ -151,7 +151,7 @@ def write_nifti(image: Volume | Segmentation, path: Path, *, dtype: Any = None) 
     array = image.label_map if isinstance(image, Segmentation) else image.voxels
     array = array.astype(dtype or (np.uint8 if array.dtype == bool else array.dtype), copy=False)
     affine = image.geometry.affine
-    file = Nifti1Image(array, affine.to_ras(), dtype=array.dtype)
+    file: Any = Nifti1Image(array, affine.to_ras(), dtype=array.dtype)  # type: ignore[no-untyped-call]
     file.header.set_xyzt_units("mm")
     file.set_sform(affine.to_ras(), code=1)
     file.set_qform(affine.to_ras() if affine.is_orthogonal else None, code=1 if affine.is_orthogonal else 0)
@@ -182,7 +182,8 @@ def _written_aside(path: Path) -> Iterator[IO[bytes]]:
         raise StorageError(f"cannot write {path}: {error.strerror or type(error).__name__}") from error
 
 
-def _open(path: Path) -> Nifti1Image:
+def _open(path: Path) -> Any:
+    """The lazy nibabel image of a file; nibabel's own types stop here."""
     logger = logging.getLogger("nibabel")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -197,7 +198,7 @@ def _open(path: Path) -> Nifti1Image:
     return image
 
 
-def _values(image: Nifti1Image, path: Path, channel: int | None) -> Any:
+def _values(image: Any, path: Path, channel: int | None) -> Any:
     """The scaled values of a 3D file or of one channel of a 4D one, shape `(I, J, K)`."""
     dtype, shape = image.get_data_dtype(), image.shape
     if dtype.kind not in "iuf" or not 1 <= len(shape) <= 4 or min(shape) < 1:
@@ -217,7 +218,7 @@ def _values(image: Nifti1Image, path: Path, channel: int | None) -> Any:
     return values.reshape(values.shape + (1,) * (3 - values.ndim))
 
 
-def _geometry(image: Nifti1Image, shape: tuple[int, ...], path: Path) -> VolumeGeometry:
+def _geometry(image: Any, shape: tuple[int, ...], path: Path) -> VolumeGeometry:
     try:
         return VolumeGeometry(shape=(shape[0], shape[1], shape[2]), affine=Affine.from_ras(image.affine))
     except ValueError as error:

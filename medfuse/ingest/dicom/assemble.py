@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.pixels.processing import apply_modality_lut
 
 from medfuse.domain import Modality, Quantity, Series, Volume
 from medfuse.errors import UnreadableFileError, UnreadableSeriesError
@@ -43,7 +44,7 @@ def read_dicom_volume(series: Series) -> Volume:
         CT in HU, padding set to -1024 HU (CT) or 0.
 
     Raises:
-        UnreadableSeriesError: The series is no regular stack of slices, or its pixels cannot be read; `reason` says which.
+        UnreadableSeriesError: The series is no regular stack, or its pixels cannot be read; `reason` says which.
     """
     sources, stack, notes = _read(series)
     try:
@@ -232,8 +233,6 @@ def _read_voxels(
 def _rescale(stored: NDArray[Any], frame: Frame, dataset: Dataset, out: NDArray[np.float32]) -> None:
     """Apply the modality LUT or the linear rescale of one slice (PS3.3 section C.11.1) into `out`."""
     if dataset.get("ModalityLUTSequence"):
-        from pydicom.pixels import apply_modality_lut
-
         out[:] = apply_modality_lut(stored, dataset)
         return
     exact = np.float64 if stored.dtype.itemsize > 2 else np.float32

@@ -97,7 +97,7 @@ def may_be_dicom(head: bytes) -> bool:
     return has_dicom_magic(head) or (len(head) >= 8 and head[:2] in _BARE_STARTS)
 
 
-def read_header(path: Path, tags: Sequence[int | str] | None = None) -> tuple[FileDataset, PixelSpan | None]:
+def read_header(path: Path, tags: Sequence[str] | None = None) -> tuple[FileDataset, PixelSpan | None]:
     """Read a DICOM header and find the pixel data behind it; None for a file without pixel data.
 
     Args:

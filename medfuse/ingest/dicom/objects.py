@@ -5,6 +5,7 @@ organisation of every writer; NIfTI label maps with nibabel. Nothing here writes
 """
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -27,8 +28,8 @@ def read_segmentation(path: Path, on: VolumeGeometry) -> Segmentation:
     """Read a DICOM SEG or a NIfTI label map onto a grid.
 
     Labels are carried over by position in the patient: each voxel of `on` takes the label of the nearest voxel of the
-    file, and background outside of its grid. Grids that agree up to flips and order of axes give an exact copy. Fractions
-    count from one half; where segments overlap, the one with the highest number stands.
+    file, and background outside of its grid. Grids that agree up to flips and order of axes give an exact copy.
+    Fractions count from one half; where segments overlap, the one with the highest number stands.
 
     Args:
         path: DICOM SEG of any name, or `.nii`, `.nii.gz`.
@@ -107,14 +108,19 @@ def _dataset_names(path: Path) -> dict[int, str]:
 
 
 def _read_dicom(path: Path) -> tuple[NDArray[np.uint8], VolumeGeometry, tuple[Segment, ...]]:
+    from highdicom.enum import CoordinateSystemNames
     from highdicom.seg import segread
 
     try:
         with quiet():
             file = segread(path)
+            if file.coordinate_system is not CoordinateSystemNames.PATIENT:
+                raise UnreadableFileError(
+                    f"{path.name} has no position in the patient's frame", reason="NO_PATIENT_GEOMETRY"
+                )
             segments = tuple(_segment(file, number) for number in sorted(file.segment_numbers))
             labels, affine = _label_map(file, segments)
-    except READ_ERRORS as error:
+    except (*READ_ERRORS, sqlite3.Error) as error:
         raise UnreadableFileError(
             f"{path.name} is no DICOM segmentation on a regular grid ({type(error).__name__})",
             reason="UNREADABLE_SEGMENTATION",

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
-from pydicom.pixels import get_decoder, iter_pixels
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID
 
 from medfuse.errors import UnreadableSeriesError
@@ -129,7 +130,7 @@ class PixelFormat:
         spare = 8 * stored.dtype.itemsize - self.bits_stored
         if not self.is_native or spare <= 0:
             return stored
-        return np.right_shift(np.left_shift(stored, spare), spare)
+        return np.asarray(np.right_shift(np.left_shift(stored, spare), spare))
 
     def _native_frame(self, index: int) -> NDArray[Any]:
         rows, columns = self.shape
@@ -184,5 +185,6 @@ def _padding(dataset: FileDataset) -> tuple[int, int] | None:
 
 
 def _as_stored(value: Any, bits: int, signed: bool) -> int:
-    number = (int.from_bytes(value[:2], "little") if isinstance(value, bytes) else int(value)) % 2**bits
-    return number - 2**bits if signed and number >= 2 ** (bits - 1) else number
+    number = int.from_bytes(value[:2], "little") if isinstance(value, bytes) else int(value)
+    number %= 1 << bits
+    return number - (1 << bits) if signed and number >= 1 << (bits - 1) else number

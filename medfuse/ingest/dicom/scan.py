@@ -135,13 +135,15 @@ def with_uids(instances: Sequence[Instance]) -> list[tuple[str, str, Instance]]:
     ]
 
 
-def without_copies(instances: Iterable[Instance]) -> tuple[list[Instance], list[Instance]]:
-    """Split instances into the first of each and further copies of the same instance."""
+def without_copies(members: Iterable[tuple[str, Instance]]) -> tuple[list[tuple[str, Instance]], list[Instance]]:
+    """Split `(series UID, instance)` pairs into the first of each instance, and further copies of it."""
     seen: set[tuple[str, str, str]] = set()
     kept, copies = [], []
-    for instance in instances:
-        is_copy = bool(instance.sop_instance_uid) and instance.identity in seen
-        (copies if is_copy else kept).append(instance)
+    for series, instance in members:
+        if instance.sop_instance_uid and instance.identity in seen:
+            copies.append(instance)
+        else:
+            kept.append((series, instance))
         seen.add(instance.identity)
     return kept, copies
 

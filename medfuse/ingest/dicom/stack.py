@@ -155,8 +155,8 @@ def _check_gaps(distances: NDArray[np.float64]) -> None:
     worst = int(np.argmax(np.abs(gaps - typical)))
     if abs(gaps[worst] - typical) > SPACING_TOLERANCE * typical:
         raise UnreadableSeriesError(
-            f"has a gap of {gaps[worst]:.4g} mm after slice {worst + 1} of {len(distances)}, expected {typical:.4g} mm: "
-            "slices are missing or the spacing varies",
+            f"has a gap of {gaps[worst]:.4g} mm after slice {worst + 1} of {len(distances)}, "
+            f"expected {typical:.4g} mm: slices are missing or the spacing varies",
             reason="UNEVEN_SPACING",
         )
 
