@@ -2,8 +2,11 @@
 
 A delineation calls its regions by a name of its own. It is taken for a segment when the two names hold the same words,
 or when all words of one are among those of the other and of no second one (`Anterior` and `anterior hippocampus`).
-Regions that have no name but a number (`2`, `segment 2`) go by the number. Nothing else is guessed: a region that
+Regions that have no name but a number (`2`, `segment_2`) go by the number. Nothing else is guessed: a region that
 cannot be told is no reference, since a figure against the wrong region would look like any other.
+
+A study whose delineations hold one of the model's segments, or no region at all, says of the segments that they lack
+that there is none: an empty mask, as in training. A study whose delineations only hold other regions says nothing.
 """
 
 import re
@@ -25,14 +28,17 @@ def reference_masks(delineations: Sequence[Segmentation], segments: Sequence[str
         segments: Names of the model's segments, in the order of its label set.
 
     Returns:
-        Segment name -> mask of the grid's shape; a segment that none of them holds is absent.
+        Segment name -> mask of the grid's shape; empty when the delineations say nothing of any segment.
     """
     masks: dict[str, NDArray[np.bool_]] = {}
     for delineation in delineations:
         for name, number in match_segments(delineation.segments, segments).items():
             if name not in masks:
                 masks[name] = delineation.label_map == number
-    return masks
+    if masks or any(not delineation.segments for delineation in delineations):
+        nothing = np.zeros(delineations[0].geometry.shape, dtype=bool)
+        return {name: masks.get(name, nothing) for name in segments}
+    return {}
 
 
 def match_segments(regions: Sequence[Segment], segments: Sequence[str]) -> dict[str, int]:

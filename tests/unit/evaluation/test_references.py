@@ -44,13 +44,23 @@ def test_names_decide_and_nothing_is_guessed(
 
 def test_the_first_delineation_that_holds_a_segment_gives_it() -> None:
     first, second = delineation("left", at=0), delineation("left", "right", at=1)
-    masks = reference_masks([first, second], ("left", "right", "middle"))
-    assert masks.keys() == {"left", "right"}
+    masks = reference_masks([first, second], ("left", "right"))
     assert np.array_equal(masks["left"], first.label_map == 1)
     assert np.array_equal(masks["right"], second.label_map == 2)
 
 
-def test_a_named_segment_without_a_voxel_is_an_empty_reference_not_a_missing_one() -> None:
-    empty = Segmentation(label_map=np.zeros((2, 2, 2)), geometry=GRID, segments=regions("lesion"))
-    assert not reference_masks([empty], ("lesion",))["lesion"].any()
+def test_a_segment_that_a_delineation_of_the_model_lacks_is_empty() -> None:
+    masks = reference_masks([delineation("left")], ("left", "right"))
+    assert masks["left"].any()
+    assert not masks["right"].any()
+
+
+def test_an_empty_label_map_says_that_there_is_nothing() -> None:
+    for names in ((), ("lesion",)):
+        empty = Segmentation(label_map=np.zeros((2, 2, 2)), geometry=GRID, segments=regions(*names))
+        assert not reference_masks([empty], ("lesion",))["lesion"].any()
+
+
+def test_no_delineation_and_one_of_other_regions_say_nothing() -> None:
     assert reference_masks([], ("lesion",)) == {}
+    assert reference_masks([delineation("lung")], ("lesion",)) == {}
