@@ -1,0 +1,93 @@
+"""The schema of a training run: one file is the whole run."""
+
+from typing import Annotated
+
+from medfuse.config.base import Settings
+from medfuse.config.load import config_sha256
+from medfuse.config.parts import PartChoice, part_model
+from medfuse.domain.labels import LabelSet
+from medfuse.encoders.image import IMAGE_ENCODERS
+from medfuse.encoders.text import TEXT_ENCODERS
+from medfuse.fusion import FUSIONS
+from medfuse.model import ModelSpec
+from medfuse.preprocess import Recipe
+from medfuse.training import DataOptions, TrainingOptions, TrainingPlan
+
+
+class ModelSettings(Settings):
+    """The network's parts.
+
+    Args:
+        image: Image encoder, or null for a model that sees no image.
+        text: Text encoder, or null for a model that reads no text.
+        fusion: Fusion strategy.
+        width: Width of a token.
+        modality_dropout: Probability with which a training study loses one of its modalities.
+        finding_dropout: Dropout of the findings' head.
+    """
+
+    image: Annotated[PartChoice, part_model(IMAGE_ENCODERS)] | None = PartChoice(name="unet")
+    text: Annotated[PartChoice, part_model(TEXT_ENCODERS)] | None = PartChoice(name="transformer")
+    fusion: Annotated[PartChoice, part_model(FUSIONS)] = PartChoice(name="cross_attention")
+    width: int = 64
+    modality_dropout: float = 0.1
+    finding_dropout: float = 0.4
+
+    def spec(self) -> ModelSpec:
+        """The same parts as the model package takes them."""
+        return ModelSpec(
+            image=self.image.name if self.image else None,
+            text=self.text.name if self.text else None,
+            fusion=self.fusion.name,
+            width=self.width,
+            modality_dropout=self.modality_dropout,
+            finding_dropout=self.finding_dropout,
+            image_options=self.image.options if self.image else {},
+            text_options=self.text.options if self.text else {},
+            fusion_options=self.fusion.options,
+        )
+
+
+class TrainConfig(Settings):
+    """One training run.
+
+    Args:
+        name: The run's name, as it stands on its predictions.
+        seed: The one seed.
+        data: Which studies, and how they are split.
+        labels: What is predicted.
+        recipe: How a study becomes the network's input.
+        model: The network's parts.
+        training: How the weights are found.
+    """
+
+    name: str
+    seed: int = 0
+    data: DataOptions = DataOptions()
+    labels: LabelSet
+    recipe: Recipe
+    model: ModelSettings = ModelSettings()
+    training: TrainingOptions = TrainingOptions()
+
+    def plan(self) -> TrainingPlan:
+        """The run as the training package takes it. Where the data lie is no part of its hash."""
+        portable = self.model_copy(update={"data": DataOptions(**_without_manifest(self.data))})
+        return TrainingPlan(
+            name=self.name,
+            seed=self.seed,
+            data=self.data,
+            label_set=self.labels,
+            recipe=self.recipe,
+            spec=self.model.spec(),
+            training=self.training,
+            config=portable.model_dump(mode="json"),
+            config_sha256=config_sha256(portable),
+        )
+
+
+def _without_manifest(data: DataOptions) -> dict[str, int | float]:
+    return {
+        "folds": data.folds,
+        "test_fold": data.test_fold,
+        "validation_fraction": data.validation_fraction,
+    }

@@ -1,0 +1,93 @@
+"""Manifest rows -> cases in memory. A study that cannot be used is named with its reason, and the rest goes on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from medfuse.data.samples import Case, case_of
+from medfuse.domain.labels import LabelSet
+from medfuse.domain.prediction import Rejected
+from medfuse.domain.segmentation import Segmentation
+from medfuse.domain.study import Study
+from medfuse.errors import ManifestError, StudyError
+from medfuse.ingest import read_segmentation
+from medfuse.ingest.manifest import ManifestRow, study_of
+from medfuse.preprocess import PreparedStudy, Recipe, prepare_study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CaseSet:
+    """Cases by Study Instance UID, and the studies that cannot be used."""
+
+    cases: dict[str, Case]
+    rejected: tuple[Rejected, ...]
+
+
+def read_cases(
+    rows: Sequence[ManifestRow], recipe: Recipe, label_set: LabelSet, on_case: Callable[[], None] = lambda: None
+) -> CaseSet:
+    """Read and prepare every study of a manifest, with its labels and its truth.
+
+    Args:
+        rows: The studies.
+        recipe: How a study becomes input.
+        label_set: What is predicted.
+        on_case: Called after each study.
+
+    Raises:
+        ManifestError: No study can be used, or no study has a label of a finding or a mask of a segment.
+    """
+    cases: dict[str, Case] = {}
+    rejected: list[Rejected] = []
+    segments_seen: set[str] = set()
+    for row in rows:
+        try:
+            study = study_of(row)
+            prepared = prepare_study(study, recipe)
+            truth = true_segmentation(study, prepared) if label_set.segments else None
+            segments_seen |= {segment.name.casefold() for segment in truth.segments} if truth else set()
+            cases[row.study_instance_uid] = case_of(
+                prepared, recipe, labels=row.labels, truth=truth, label_set=label_set
+            )
+        except StudyError as error:
+            rejected.append(
+                Rejected(study_instance_uid=row.study_instance_uid, reason=error.reason, detail=error.detail)
+            )
+        on_case()
+    _check(rows, cases, rejected, label_set, segments_seen)
+    return CaseSet(cases=cases, rejected=tuple(rejected))
+
+
+def true_segmentation(study: Study, prepared: PreparedStudy) -> Segmentation | None:
+    """The study's delineation on the grid of the prepared study's reference series; None when it has none.
+
+    Raises:
+        UnreadableFileError: The delineation cannot be read.
+    """
+    if not study.segmentations:
+        return None
+    return read_segmentation(study.segmentations[0], on=prepared.source_grid)
+
+
+def _check(
+    rows: Sequence[ManifestRow],
+    cases: dict[str, Case],
+    rejected: Sequence[Rejected],
+    label_set: LabelSet,
+    segments_seen: set[str],
+) -> None:
+    if not cases:
+        first = f"; the first: {rejected[0].reason}: {rejected[0].detail}" if rejected else ""
+        raise ManifestError(f"none of the {len(rows)} studies of the manifest can be used{first}")
+    known = sorted({finding for row in rows for finding in row.labels})
+    for finding in label_set.findings:
+        if finding not in known:
+            raise ManifestError(
+                f"labels.findings names {finding!r}, which the manifest has no column for; it has "
+                f"{', '.join(known) or 'no labels'}: correct the name or index with --labels"
+            )
+    for segment in label_set.segments:
+        if segment.casefold() not in segments_seen:
+            raise ManifestError(
+                f"labels.segments names {segment!r}, which no study's delineation has; found "
+                f"{', '.join(sorted(segments_seen)) or 'no delineations'}: correct the name"
+            )

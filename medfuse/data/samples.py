@@ -1,0 +1,108 @@
+"""From a prepared study and its labels to samples of one size."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medfuse.domain.labels import LabelSet, LabelValue
+from medfuse.domain.segmentation import Segment, Segmentation
+from medfuse.preprocess import PreparedStudy, Recipe, prepare_truth
+from medfuse.preprocess.grid import centred, extract
+from medfuse.tensors import Sample
+
+ASSESSED = {LabelValue.PRESENT: 1.0, LabelValue.ABSENT: 0.0}
+"""The label values that take part in losses and metrics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Case:
+    """One study in memory, whole, ready to be cut into samples.
+
+    Args:
+        study_instance_uid: Which study.
+        image: float32, shape `(C, I, J, K)`, any grid size.
+        channel_present: Shape `(C,)`.
+        text: The text input.
+        truth: Label map of the grid, or None.
+        labels: Finding -> value.
+        voxel_volume_ml: Volume of a voxel.
+    """
+
+    study_instance_uid: str
+    image: NDArray[np.float32]
+    channel_present: NDArray[np.bool_]
+    text: str
+    truth: NDArray[np.uint8] | None
+    labels: Mapping[str, LabelValue]
+    voxel_volume_ml: float
+
+
+def case_of(
+    prepared: PreparedStudy,
+    recipe: Recipe,
+    *,
+    labels: Mapping[str, LabelValue] | None = None,
+    truth: Segmentation | None = None,
+    label_set: LabelSet | None = None,
+) -> Case:
+    """A case from a prepared study, with its truth brought onto the same grid where there is one."""
+    truth_map = None
+    if truth is not None and label_set is not None and label_set.segments:
+        truth_map = prepare_truth(relabelled(truth, label_set), prepared.grid)
+    return Case(
+        study_instance_uid=prepared.study.study_instance_uid,
+        image=prepared.image,
+        channel_present=np.array([rule.name in prepared.series for rule in recipe.channels]),
+        text=prepared.text,
+        truth=truth_map,
+        labels=dict(labels or {}),
+        voxel_volume_ml=prepared.grid.voxel_volume_mm3 / 1000,
+    )
+
+
+def relabelled(truth: Segmentation, label_set: LabelSet) -> Segmentation:
+    """The same delineation with the label set's numbers, matched by name, case ignored.
+
+    Segments of other names become background; a segment that the delineation lacks is empty.
+    """
+    position = {name.casefold(): number for number, name in enumerate(label_set.segments, start=1)}
+    table = np.zeros(256, dtype=np.uint8)
+    for segment in truth.segments:
+        table[segment.number] = position.get(segment.name.casefold(), 0)
+    segments = tuple(Segment(number=n, name=name) for n, name in enumerate(label_set.segments, start=1))
+    return Segmentation(label_map=table[truth.label_map], geometry=truth.geometry, segments=segments)
+
+
+def sample_of(
+    case: Case,
+    size: tuple[int, int, int],
+    label_set: LabelSet,
+    *,
+    start: tuple[int, int, int] | None = None,
+) -> Sample:
+    """The block of a case that starts at `start`, centred when left out; beyond the grid it is background.
+
+    Args:
+        case: The study.
+        size: Shape of the block.
+        label_set: Order of the findings.
+        start: First voxel of the block on the case's grid; may be negative.
+    """
+    begin = start if start is not None else centred(case.image.shape[1:], size)
+    image = np.stack([extract(channel, begin, size, fill=float(channel.min())) for channel in case.image])
+    truth = np.zeros(size, dtype=np.uint8) if case.truth is None else extract(case.truth, begin, size)
+    values = [case.labels.get(finding, LabelValue.NOT_ASSESSED) for finding in label_set.findings]
+    return Sample(
+        study_instance_uid=case.study_instance_uid,
+        image=torch.from_numpy(image),
+        channel_present=torch.from_numpy(case.channel_present),
+        text=case.text,
+        finding_targets=torch.tensor([ASSESSED.get(value, 0.0) for value in values]),
+        finding_mask=torch.tensor([value in ASSESSED for value in values], dtype=torch.bool),
+        segment_targets=torch.from_numpy(truth.astype(np.int64)),
+        has_segmentation=case.truth is not None,
+        voxel_volume_ml=case.voxel_volume_ml,
+    )

@@ -1,0 +1,238 @@
+"""A checkpoint: weights as safetensors, and everything else that scoring needs as JSON. Nothing is unpickled.
+
+    DIR/model.safetensors   the weights, without those of a frozen text encoder
+    DIR/checkpoint.json     label set, recipe, parts, calibration, hashes, the resolved config
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from medfuse import __version__
+from medfuse.domain.labels import LabelSet
+from medfuse.domain.prediction import ModelIdentity
+from medfuse.errors import CheckpointError, StorageError
+from medfuse.model.assemble import ModelSpec, assemble
+from medfuse.model.network import FusionNetwork
+from medfuse.preprocess import Recipe
+
+SCHEMA_VERSION = 1
+WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How a finding's logit becomes a probability and a call; fitted on the validation split.
+
+    Args:
+        temperature: The logit is divided by it; None when the validation split had one class alone.
+        operating_point: Probability from which the finding is called present; None likewise.
+    """
+
+    temperature: float | None = None
+    operating_point: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What a checkpoint says beside its weights.
+
+    Args:
+        name: The run's name.
+        label_set: What the model predicts.
+        recipe: How a study becomes its input.
+        spec: Which parts it is made of.
+        config: The resolved config of the run, as plain data.
+        config_sha256: Its hash.
+        epoch: The epoch that it was saved after, from 0.
+        calibration: By finding.
+        text_weights_sha256: Hash of the frozen text encoder that it was trained with; empty for none.
+        version: medfuse's version that trained it.
+        weights_sha256: Hash of the weights file; filled in by `save`.
+        schema_version: Version of this layout.
+    """
+
+    name: str
+    label_set: LabelSet
+    recipe: Recipe
+    spec: ModelSpec
+    config: Mapping[str, Any] = field(default_factory=dict)
+    config_sha256: str = ""
+    epoch: int = 0
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
+    text_weights_sha256: str = ""
+    version: str = __version__
+    weights_sha256: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The model's identity, as it stands on every prediction."""
+        return ModelIdentity(
+            name=self.name,
+            version=self.version,
+            weights_sha256=self.weights_sha256,
+            config_sha256=self.config_sha256,
+            leakage_allowed=self.recipe.allow_leakage,
+        )
+
+
+_ADAPTER: TypeAdapter[Checkpoint] = TypeAdapter(Checkpoint)
+
+
+def save(checkpoint: Checkpoint, network: FusionNetwork, directory: Path, extra: Mapping[str, bytes] | None = None) -> None:
+    """Write a checkpoint so that `directory` is whole at every moment: beside it first, then renamed.
+
+    Args:
+        checkpoint: Its description.
+        network: The weights.
+        directory: Where it goes; an older checkpoint there is replaced.
+        extra: Further files by name, e.g. the state of the optimiser.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        save_file(weights, partial / WEIGHTS)
+        stamped = replace(checkpoint, weights_sha256=_file_hash(partial / WEIGHTS))
+        (partial / DESCRIPTION).write_bytes(_ADAPTER.dump_json(stamped, indent=1))
+        for name, content in (extra or {}).items():
+            (partial / name).write_bytes(content)
+        _sync(partial)
+        _swap(partial, directory)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise StorageError(f"checkpoint cannot be written to {directory}: {error}; free space there and resume") from error
+
+
+def describe(directory: Path) -> Checkpoint:
+    """Read a checkpoint's description.
+
+    Raises:
+        CheckpointError: It is missing, broken, or of a later medfuse.
+    """
+    path = directory / DESCRIPTION
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"{directory} holds no checkpoint ({DESCRIPTION} cannot be read); give a run folder, or its best/ or last/"
+        ) from error
+    try:
+        version = json.loads(content).get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise CheckpointError(
+                f"{path} has layout {version}, this medfuse reads {SCHEMA_VERSION}; use the medfuse that wrote it"
+            )
+        return _ADAPTER.validate_json(content)
+    except (ValueError, AttributeError) as error:
+        detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise CheckpointError(f"{path} is broken: {detail}; train again or take another checkpoint") from error
+
+
+def load(directory: Path) -> tuple[Checkpoint, FusionNetwork]:
+    """Read a checkpoint and build its network, in evaluation mode.
+
+    Raises:
+        CheckpointError: It is missing or broken, or its weights do not fit its description.
+    """
+    checkpoint = describe(directory)
+    network = assemble(checkpoint.spec, checkpoint.label_set, len(checkpoint.recipe.channels))
+    _check_text_weights(checkpoint, network, directory)
+    load_weights(network, directory, checkpoint.weights_sha256)
+    return checkpoint, network.eval()
+
+
+def load_weights(network: FusionNetwork, directory: Path, sha256: str) -> None:
+    """Put a checkpoint's weights into a network of the same parts.
+
+    Raises:
+        CheckpointError: The file is missing, altered, or of another network.
+    """
+    path = directory / WEIGHTS
+    try:
+        if _file_hash(path) != sha256:
+            raise CheckpointError(f"{path} is not the file that {DESCRIPTION} describes (other hash); copy both again")
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path} does not fit its {DESCRIPTION}: {reason}") from error
+
+
+def locate(path: Path) -> Path:
+    """The checkpoint that `path` means: itself, or the best (else the last) one of a run.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    for candidate in (path, path / "best", path / "last"):
+        if (candidate / DESCRIPTION).is_file():
+            return candidate
+    raise CheckpointError(f"{path} holds no checkpoint; give a run folder of medfuse train, or its best/ or last/")
+
+
+def text_weights_sha256(network: FusionNetwork) -> str:
+    """Hash of the frozen text encoder's weights; empty when the network has none."""
+    encoder = network.text_encoder
+    return "" if encoder is None or getattr(encoder, "tuning", "") != "frozen" else str(encoder.weights_sha256)
+
+
+def _check_text_weights(checkpoint: Checkpoint, network: FusionNetwork, directory: Path) -> None:
+    found = text_weights_sha256(network)
+    if found != checkpoint.text_weights_sha256:
+        raise CheckpointError(
+            f"{directory} was trained with other text encoder weights (hash {checkpoint.text_weights_sha256[:12]}, "
+            f"found {found[:12]}); install the same weights"
+        )
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(directory: Path) -> None:
+    for path in (*directory.iterdir(), directory):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _swap(partial: Path, directory: Path) -> None:
+    """Put `partial` in the place of `directory`; an interruption leaves one of the two whole under a known name."""
+    former = directory.with_name(f".{directory.name}.former")
+    shutil.rmtree(former, ignore_errors=True)
+    if directory.exists():
+        directory.rename(former)
+    partial.rename(directory)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def recover(directory: Path) -> None:
+    """Finish a swap that was cut short: bring back the former checkpoint when there is no current one."""
+    former = directory.with_name(f".{directory.name}.former")
+    if not directory.exists() and former.exists():
+        former.rename(directory)
+
+
+def tensors_as_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Tensors as the bytes of a safetensors file."""
+    from safetensors.torch import save as as_bytes
+
+    return as_bytes({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
