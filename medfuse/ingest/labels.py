@@ -165,12 +165,13 @@ def _refuse_unknown(labels: Labels, known: set[str], rejected: Sequence[Rejected
 def _read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Header, and (line, column -> value) of each row; names and values are stripped."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            text = file.read()
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: not UTF-8 at byte {error.start}; save it as CSV in UTF-8") from error
     except OSError as error:
         raise ManifestError(f"{path}: {error.strerror or 'cannot be read'}") from error
-    first = text.partition("\n")[0]
+    first = text.splitlines()[0] if text else ""
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:

@@ -116,12 +116,9 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     if not rows or any(tuple(row.labels) != tuple(rows[0].labels) for row in rows):
         raise ValueError("a manifest has rows, all of them with the same findings")
     folder = path.resolve().parent
-    table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(_guard(name) for name in (*_names(COLUMNS), *(LABEL_PREFIX + name for name in rows[0].labels)))
-    for row in rows:
-        writer.writerow(_guard(cell) for cell in _cells(row, folder))
-    _write_text(path, table.getvalue())
+    header = (*_names(COLUMNS), *(LABEL_PREFIX + name for name in rows[0].labels))
+    lines = [_line_of(header), *(_line_of(_cells(row, folder)) for row in rows)]
+    _write_text(path, "".join(lines))
 
 
 def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
@@ -131,7 +128,8 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
         ManifestError: The file cannot be read, lacks a column, or holds a value that its column does not take.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")  # names of files may be no UTF-8
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:  # paths may be no UTF-8
+            text = file.read()
     except OSError as error:
         raise ManifestError(f"{path}: {error.strerror or 'cannot be read'}") from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -286,6 +284,13 @@ def _cells(row: ManifestRow, folder: Path) -> list[str]:
         _joined(row.problems),
         *(value.value for value in row.labels.values()),
     ]
+
+
+def _line_of(cells: Iterable[str]) -> str:
+    """One line of CSV. The default dialect is the one that quotes carriage returns; the line ends in a line feed."""
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(_guard(cell) for cell in cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _joined(parts: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from medfuse.domain import Report, ReportSection, SectionName
 from medfuse.domain.report import ANSWER_SECTIONS
 from medfuse.errors import UnreadableReportError
+from medfuse.ingest.dicom.files import may_be_dicom
 from medfuse.ingest.headings import HEADINGS, SUBHEADINGS
 
 MAX_REPORT_BYTES = 1 << 20
@@ -97,7 +98,7 @@ def read_report(path: Path) -> Report:
     character of Latin-1. A byte that Windows-1252 does not have means another code page: that is refused, not guessed.
 
     Args:
-        path: The file. It is DICOM if `DICM` stands at byte 128 (PS3.10 section 7.1), whatever its name.
+        path: The file. Whether it is DICOM is told by its first bytes, whatever its name.
 
     Raises:
         UnreadableReportError: The file cannot be read (`UNREADABLE_REPORT`), is larger than `MAX_REPORT_BYTES`
@@ -113,7 +114,7 @@ def read_report(path: Path) -> Report:
         raise UnreadableReportError(
             f"{path.name}: larger than {MAX_REPORT_BYTES} bytes, which no report is", reason="REPORT_TOO_LARGE"
         )
-    if data[128:132] == b"DICM":
+    if may_be_dicom(data[:132]):
         from medfuse.ingest.structured_reports import read_structured_report
 
         return read_structured_report(path)

@@ -9,15 +9,14 @@ from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from pydicom import Dataset
 
 from medfuse.domain import Report, ReportSection, SectionName
 from medfuse.domain.report import ANSWER_SECTIONS
-from medfuse.errors import UnreadableReportError
+from medfuse.errors import UnreadableFileError, UnreadableReportError
+from medfuse.ingest.dicom.files import READ_ERRORS, quiet, read_header
 from medfuse.ingest.reports import parse_report, section_of
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 REPORT_SOP_CLASSES = frozenset(
     {
@@ -67,38 +66,26 @@ def read_structured_report(path: Path) -> Report:
         A report whose text holds one `HEADING:` line and the texts below it for each run of items of one section.
 
     Raises:
-        UnreadableReportError: The file cannot be parsed, is another SOP class (`NOT_A_REPORT`), or holds no text
-            (`EMPTY_REPORT`).
+        UnreadableReportError: The file breaks off (`TRUNCATED_FILE`), breaks DICOM's rules, is another SOP class
+            (`NOT_A_REPORT`), or holds no text (`EMPTY_REPORT`).
     """
-    import pydicom
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True)
-        if str(dataset.get("SOPClassUID", "")) not in REPORT_SOP_CLASSES:
-            raise UnreadableReportError(
-                f"{path.name}: a DICOM object that is no structured report for reading", reason="NOT_A_REPORT"
-            )
-        texts = _texts(dataset)
-    except (
-        InvalidDicomError,
-        BytesLengthException,
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-        NotImplementedError,
-        RecursionError,
-    ) as error:
-        raise UnreadableReportError(f"{path.name}: a broken DICOM structured report ({type(error).__name__})") from error
+        with quiet():
+            head, _ = read_header(path, ("SOPClassUID",))  # skips the texts, and so finds that they break off
+            if str(head.get("SOPClassUID", "")) not in REPORT_SOP_CLASSES:
+                detail = f"{path.name}: a DICOM object that is no structured report for reading"
+                raise UnreadableReportError(detail, reason="NOT_A_REPORT")
+            texts = _texts(read_header(path)[0])
+    except UnreadableFileError as error:
+        raise UnreadableReportError(f"{path.name}: {error.detail}", reason=error.reason) from error
+    except READ_ERRORS as error:
+        raise UnreadableReportError(f"{path.name}: breaks DICOM's rules ({type(error).__name__})") from error
     if not texts:
         raise UnreadableReportError(f"{path.name}: the structured report holds no text", reason="EMPTY_REPORT")
     return _report_of(texts)
 
 
-def _texts(root: "Dataset") -> list[tuple[SectionName, str]]:
+def _texts(root: Dataset) -> list[tuple[SectionName, str]]:
     """The section and the text of every TEXT item, depth first in document order."""
     texts: list[tuple[SectionName, str]] = []
     stack = [(root, SectionName.OTHER)]
@@ -114,7 +101,7 @@ def _texts(root: "Dataset") -> list[tuple[SectionName, str]]:
     return texts
 
 
-def _section(item: "Dataset", inherited: SectionName) -> SectionName:
+def _section(item: Dataset, inherited: SectionName) -> SectionName:
     """The section of an item: its own concept's, unless it stands in a container that already has one.
 
     A concept that states the answer counts wherever it stands.
