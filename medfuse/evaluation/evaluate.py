@@ -25,7 +25,7 @@ from medfuse.metrics import (
 Metric = Callable[[NDArray[np.bool_], NDArray[np.float64]], float]
 Figures = TypeVar("Figures", FindingFigures, SegmentFigures)
 
-_NO_POINT = "the checkpoint has no operating point for it: the validation studies held one class only"
+_NO_POINT = "the checkpoint has no operating point for this finding (none is chosen where validation holds one class)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,12 @@
-"""An evaluation for the terminal: rich tables, plain characters, what a number rests on beside it."""
+"""An evaluation for the terminal: rich tables that fit 80 columns; each figure with its interval and its n."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medfuse.evaluation.report import EvaluationReport
+from medfuse.evaluation.report import EvaluationReport, FindingFigures, SegmentFigures
 from medfuse.metrics import Estimate
 
 
@@ -32,49 +32,57 @@ def title(report: EvaluationReport) -> str:
     return f"{who} on its {data}: {report.studies} studies of {report.patients} patients; {interval}"
 
 
-def cell(estimate: Estimate, digits: int = 3) -> str:
-    """A figure as `value [low, high]`; n/a where it is undefined."""
-    if estimate.value is None:
-        return "n/a"
-    value = f"{estimate.value:.{digits}f}"
-    if estimate.low is None or estimate.high is None:
-        return f"{value} [n/a]"
-    return f"{value} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+def render_value(estimate: Estimate, digits: int = 3) -> tuple[str, str, str, str]:
+    """Value, interval, n and patients of a figure as text; n/a where undefined."""
+    value = "n/a" if estimate.value is None else f"{estimate.value:.{digits}f}"
+    interval = "n/a"
+    if estimate.low is not None and estimate.high is not None:
+        interval = f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
+    return value, interval, str(estimate.n), str(estimate.patients)
 
 
 def _finding_table(report: EvaluationReport) -> Table:
-    table = _table("finding", "n (present)", "AUROC", "average precision", "sensitivity", "specificity", "from")
+    table = _figure_table("finding", report.confidence)
     for figures in report.findings:
-        point = "n/a" if figures.operating_point is None else f"{figures.operating_point:.3f}"
-        estimates = (figures.auroc, figures.average_precision, figures.sensitivity, figures.specificity)
-        count = f"{figures.auroc.n} ({figures.present})"
-        table.add_row(Text(figures.name), count, *(Text(cell(estimate)) for estimate in estimates), point)
+        point = "no operating point" if figures.operating_point is None else f"from {figures.operating_point:.3f}"
+        about = (figures.name, f"{figures.present} present", f"{figures.absent} absent", point)
+        _add(table, about, _of_finding(figures))
     return table
 
 
 def _segment_table(report: EvaluationReport) -> Table:
-    table = _table("segment", "n", "Dice", "HD95 mm", "missed", "invented", "both empty")
+    table = _figure_table("segment", report.confidence)
     for figures in report.segments:
-        counts = (figures.missed, figures.invented, figures.both_empty)
-        estimates = (Text(cell(figures.dice)), Text(cell(figures.hd95_mm, 2)))
-        table.add_row(Text(figures.name), str(figures.dice.n), *estimates, *map(str, counts))
+        counts = {"missed": figures.missed, "invented": figures.invented, "both empty": figures.both_empty}
+        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        _add(table, (figures.name, told), _of_segment(figures))
     if report.mean_dice is not None and len(report.segments) > 1:
-        table.add_section()
-        table.add_row("mean", str(report.mean_dice.n), Text(cell(report.mean_dice)), "", "", "", "")
+        _add(table, ("mean of segments",), {"Dice": report.mean_dice})
+    return table
+
+
+def _add(table: Table, about: Iterable[str], figures: Mapping[str, Estimate]) -> None:
+    """One row of as many lines as it has figures."""
+    values = [render_value(estimate, 2 if "mm" in name else 3) for name, estimate in figures.items()]
+    columns = [list(figures), *(list(column) for column in zip(*values, strict=True))]
+    table.add_row(Text("\n".join(filter(None, about))), *(Text("\n".join(column)) for column in columns))
+
+
+def _figure_table(subject: str, confidence: float) -> Table:
+    table = Table(highlight=False, show_lines=True)
+    table.add_column(subject, overflow="fold")
+    table.add_column("measure", no_wrap=True)
+    for column in ("value", f"{confidence:.0%} interval", "n", "patients"):
+        table.add_column(column, no_wrap=True, justify="right")
     return table
 
 
 def _rejected_table(report: EvaluationReport) -> Table:
-    table = _table("rejected study", "reason", "detail")
+    table = Table(highlight=False)
+    for column in ("rejected study", "reason", "detail"):
+        table.add_column(column, overflow="fold")
     for study in report.rejected:
         table.add_row(Text(study.study_instance_uid), Text(study.reason), Text(study.detail))
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(title_justify="left", highlight=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
     return table
 
 
@@ -90,10 +98,19 @@ def _reasons(report: EvaluationReport) -> list[str]:
 
 def _named(report: EvaluationReport) -> Iterable[tuple[str, Estimate]]:
     for finding in report.findings:
-        yield f"{finding.name}, AUROC", finding.auroc
-        yield f"{finding.name}, average precision", finding.average_precision
-        yield f"{finding.name}, sensitivity", finding.sensitivity
-        yield f"{finding.name}, specificity", finding.specificity
+        yield from ((f"{finding.name}, {measure}", estimate) for measure, estimate in _of_finding(finding).items())
     for segment in report.segments:
-        yield f"{segment.name}, Dice", segment.dice
-        yield f"{segment.name}, HD95", segment.hd95_mm
+        yield from ((f"{segment.name}, {measure}", estimate) for measure, estimate in _of_segment(segment).items())
+
+
+def _of_finding(figures: FindingFigures) -> dict[str, Estimate]:
+    return {
+        "AUROC": figures.auroc,
+        "average precision": figures.average_precision,
+        "sensitivity": figures.sensitivity,
+        "specificity": figures.specificity,
+    }
+
+
+def _of_segment(figures: SegmentFigures) -> dict[str, Estimate]:
+    return {"Dice": figures.dice, "HD95 mm": figures.hd95_mm}

@@ -249,13 +249,22 @@ def test_a_place_that_cannot_be_written_leaves_the_older_report(tmp_path: Path) 
     assert stands.read_text() == "older"
 
 
-def test_the_table_shows_value_interval_and_n() -> None:
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_table_shows_value_interval_and_n(width: int) -> None:
     report = evaluate(made_cases(), subject(), draws=50)
-    nodule, text = report.findings[0], shown(report)
-    assert f"{nodule.auroc.value:.3f} [{nodule.auroc.low:.3f}, {nodule.auroc.high:.3f}]" in text
-    assert "30 (10)" in text
-    assert "0.550" in text
-    assert "n/a" in text
+    text = shown(report, width)
+    lines = [[part.strip() for part in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
+    nodule = report.findings[0]
+    for row, measure, estimate in (
+        (0, "AUROC", nodule.auroc),
+        (1, "average precision", nodule.average_precision),
+        (2, "sensitivity", nodule.sensitivity),
+        (3, "specificity", nodule.specificity),
+    ):
+        interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
+        assert lines[row][1:] == [measure, f"{estimate.value:.3f}", interval, str(estimate.n), str(estimate.patients)]
+    assert [line[0] for line in lines[:4]] == ["nodule", "10 present", "20 absent", "from 0.550"]
+    assert [line[2] for line in lines[4:8]] == ["n/a"] * 4
     assert "oedema: 15 uncertain and 15 not assessed labels take no part" in text
     assert "30 studies of 30 patients" in text
 
