@@ -3,13 +3,12 @@
 - Frames without a voxel are left out. A label map without any voxel is written with its middle slice alone, empty, for
   each segment: the object then says "looked for and not found", which a missing file would not.
 - Segments are numbered from 1 without gaps, as the standard has it; a label map with gaps is renumbered in order.
-- Patient and study attributes are carried over as they are, so that the result joins the study in an archive.
+- Patient and study attributes are carried over from the source, so that the result joins the study in an archive.
 - It refers to the source instances and to nothing else; `source_grid` refuses headers that are not on the grid.
 """
 
 import colorsys
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 import medfuse
 from medfuse.domain import Code, ModelIdentity, Segment, Segmentation
+from medfuse.ingest.dicom.files import quiet
 from medfuse.outputs.files import write_file
 from medfuse.outputs.segment_codes import codes_for
 from medfuse.outputs.source_grid import SourceGridError, slice_positions
@@ -80,9 +80,7 @@ def dicom_seg(
     """
     if not source_datasets or not segmentation.segments:
         raise SourceGridError("a DICOM SEG needs a source image and a segment")
-    with warnings.catch_warnings():
-        # pydicom and highdicom quote odd header values in their warnings, names among them.
-        warnings.simplefilter("ignore")
+    with quiet():
         positions = slice_positions(source_datasets, segmentation.geometry)
         uids = {"StudyInstanceUID": study_instance_uid, "SeriesInstanceUID": series_instance_uid}
         templates = templates_of(source_datasets, measures=_pixel_measures(segmentation), uids=uids)

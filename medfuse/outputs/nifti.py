@@ -37,7 +37,8 @@ def save_nifti(segmentation: Segmentation, path: Path) -> None:
     import nibabel as nib
 
     affine_ras = segmentation.geometry.affine.to_ras()
-    image: Any = nib.Nifti1Image(segmentation.label_map, affine_ras)  # type: ignore[no-untyped-call]
+    make_image: Any = nib.Nifti1Image
+    image = make_image(segmentation.label_map, affine_ras)
     image.set_sform(affine_ras, code="scanner")
     if segmentation.geometry.affine.is_orthogonal:
         image.set_qform(affine_ras, code="scanner")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pydicom.sr.coding import Code as DicomCode
 
 _SAME_AS = {
-    "airways": "airway",
     "enhancing tumor": "enhancing lesion",
     "gtv": "neoplasm",
     "haemorrhage": "hemorrhage",

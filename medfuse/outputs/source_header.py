@@ -1,13 +1,15 @@
 """Source headers in two halves: what highdicom has to know of an image, and what belongs to the patient and the study.
 
 highdicom puts a patient's name that it finds odd into a warning and refuses a study over a sex or a date that is not as
-the standard has it. So it is given the geometry and the references alone, and the patient and study attributes
-are copied into the finished object as they are written, byte by byte and with their character set.
+the standard has it. So it is given the geometry and the references alone, and the patient and study attributes are
+copied into the finished object as they are written, byte by byte and with their character set. What is no valid value
+(a birth date `2.3.1951`, an age `0Y`) is left empty or out, so that the result itself is valid.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from typing import TYPE_CHECKING, Any
 
+from medfuse.ingest.uids import made_uid
 from medfuse.outputs.source_grid import SourceGridError, SourcePlane, source_planes
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ _STUDY_KEYWORDS = (
     "PhysiciansOfRecord",
     "StudyID",
 )
+_CHECKED_VRS = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
+_SEXES = ("", "M", "F", "O")
 _PATIENT_GROUPS = (0x0010, 0x0012)
 
 
@@ -58,7 +62,9 @@ def templates_of(
 ) -> tuple["Dataset", ...]:
     """Headers that highdicom can refer to, each instance once, without patient attributes.
 
-    An instance without SOP Class or Instance UID takes those of its file meta information (PS3.10 section 7.1).
+    An instance without SOP Class or Instance UID takes those of its file meta information (PS3.10 section 7.1). A
+    series without a Frame of Reference UID, as many a de-identified one, gets one made from its Series Instance UID:
+    its images share a frame (PS3.3 section A.1.2.5), it only has no name.
 
     Args:
         sources: The source headers.
@@ -66,7 +72,7 @@ def templates_of(
         uids: `StudyInstanceUID` and `SeriesInstanceUID` for headers that lack them.
 
     Raises:
-        SourceGridError: A header lacks something that a reference or the frame of reference needs.
+        SourceGridError: A header lacks a UID that a reference needs.
     """
     orientation = source_planes(sources[0])[0].orientation.tolist()
     templates: dict[str, Dataset] = {}
@@ -78,7 +84,7 @@ def templates_of(
 
 
 def carry_identity(source: "Dataset", dataset: "Dataset", *, keep_encoding: bool) -> None:
-    """Copy the patient, clinical trial and study attributes.
+    """Copy the patient, clinical trial and study attributes that have a valid value.
 
     Args:
         source: Where they come from.
@@ -89,20 +95,48 @@ def carry_identity(source: "Dataset", dataset: "Dataset", *, keep_encoding: bool
     from pydicom.tag import Tag
 
     study_tags = {Tag(keyword) for keyword in _STUDY_KEYWORDS}
+    required = {Tag(keyword) for keyword in _REQUIRED_EMPTY}
     for tag in source.keys():  # noqa: SIM118  (iterating a Dataset gives elements and would decode them)
         if tag.group in _PATIENT_GROUPS or tag in study_tags:
-            element = source.get_item(tag)
-            is_plain = getattr(element, "VR", None) is not None and getattr(element, "is_little_endian", True)
-            dataset[tag] = element if keep_encoding and element is not None and is_plain else source[tag]
+            element = _undecoded(source, tag) if keep_encoding else source[tag]
+            if not _is_valid(element):
+                if tag not in required:
+                    dataset.pop(tag, None)
+                continue
+            dataset[tag] = element
     if keep_encoding:
         dataset.SpecificCharacterSet = source.get("SpecificCharacterSet") or "ISO_IR 100"
+
+
+def _undecoded(source: "Dataset", tag: Any) -> Any:
+    """The element as it stands in the file, where it can be written so in Explicit VR Little Endian."""
+    element: Any = source.get_item(tag)
+    return element if element.VR is not None and getattr(element, "is_little_endian", True) else source[tag]
+
+
+def _is_valid(element: Any) -> bool:
+    """Whether a text value is one of its VR (PS3.5 section 6.2); undecoded elements are read as ASCII."""
+    from pydicom.config import RAISE
+    from pydicom.tag import Tag
+    from pydicom.valuerep import validate_value
+
+    if element.VR not in _CHECKED_VRS or element.value is None:
+        return True
+    value = element.value.decode("ascii", "replace").split("\\") if isinstance(element.value, bytes) else element.value
+    parts = [str(part).strip(" \0") for part in (value if isinstance(value, MutableSequence) else [value])]
+    if element.tag == Tag("PatientSex") and parts[0] not in _SEXES:
+        return False
+    try:
+        for part in parts:
+            validate_value(element.VR, part, RAISE)
+    except ValueError:
+        return False
+    return True
 
 
 def _template(source: "Dataset", uids: Mapping[str, str | None]) -> "Dataset":
     from pydicom import Dataset
 
-    if not source.get("FrameOfReferenceUID"):
-        raise SourceGridError("the source series has no Frame of Reference UID, which a DICOM SEG has to share")
     template = Dataset()
     for keyword in _IMAGE_KEYWORDS:
         if keyword in source:
@@ -111,6 +145,8 @@ def _template(source: "Dataset", uids: Mapping[str, str | None]) -> "Dataset":
         setattr(template, keyword, None)
     for keyword, made in uids.items():
         setattr(template, keyword, _uid(source, keyword, made))
+    if not template.get("FrameOfReferenceUID"):
+        template.FrameOfReferenceUID = made_uid("frame of reference", str(template.SeriesInstanceUID))
     for keyword in ("SOPClassUID", "SOPInstanceUID"):
         setattr(template, keyword, _uid(source, keyword, _file_meta_uid(source, keyword)))
     return template
@@ -140,6 +176,7 @@ def _add_geometry(template: "Dataset", source: "Dataset", orientation: Sequence[
         template.ImageOrientationPatient = _decimals(orientation)
         template.PixelSpacing = measures[0].PixelSpacing
         template.SliceThickness = measures[0].SliceThickness
+        template.SpacingBetweenSlices = measures[0].SpacingBetweenSlices
         return
     plane_orientation, shared = Dataset(), Dataset()
     plane_orientation.ImageOrientationPatient = _decimals(orientation)

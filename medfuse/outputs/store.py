@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from medfuse.domain import Prediction, Scored, Segmentation, Series, Study
 from medfuse.errors import StudyError
+from medfuse.ingest import source_datasets
+from medfuse.ingest.dicom.files import quiet
 from medfuse.outputs.dicom_seg import dicom_seg
 from medfuse.outputs.files import whole_folder
 from medfuse.outputs.json import prediction_json
@@ -61,8 +63,6 @@ def write_study_outputs(scored: Scored, study: Study, directory: Path) -> Path:
         StudyError: The study's UID cannot name a folder, or its headers can no longer be read.
         StorageError: It could not be written; nothing of it is left, and an older result is untouched.
     """
-    from medfuse.ingest import source_datasets
-
     if scored.prediction.study_instance_uid != study.study_instance_uid:
         raise ValueError("the prediction is of another study")
     folder = study_folder(directory, study.study_instance_uid)
@@ -78,6 +78,8 @@ def write_study_outputs(scored: Scored, study: Study, directory: Path) -> Path:
         try:
             seg = _seg(segmentation, headers, prediction, series)
             files.append(SEG_FILE)
+            if not headers[0].get("FrameOfReferenceUID"):
+                notes.append(f"{SEG_FILE}: the source has no Frame of Reference UID; one was made from its series UID")
         except SourceGridError as error:
             notes.append(f"{SEG_FILE} is left out: {error.detail}")
             _LOG.warning("study %s: %s", study.study_instance_uid, notes[-1])
@@ -105,7 +107,9 @@ def _source_series(scored: Scored, study: Study) -> Series | None:
 def _without_identity(prediction: Prediction, headers: Sequence["Dataset"]) -> Prediction:
     if not prediction.text_input or not headers:
         return prediction
-    return dataclasses.replace(prediction, text_input=masked(prediction.text_input, identity_terms(headers[0])))
+    with quiet():
+        terms = identity_terms(headers[0])
+    return dataclasses.replace(prediction, text_input=masked(prediction.text_input, terms))
 
 
 def _seg(

@@ -27,8 +27,8 @@ from medfuse.outputs.files import storage, write_file
 _FIRST = ("study_instance_uid", "accession_number", "status", "reason", "model")
 _PROBABILITY, _VOLUME = "probability_", "volume_mm3_"
 _STATUSES = ("scored", "rejected")
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_GUARDED = re.compile(r"'+[=+\-@\t\r]")
+_FORMULA = re.compile(r"'* *[=+\-@]")
+_GUARDED = re.compile(r"'+ *[=+\-@]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _REASON = re.compile(r"[A-Z][A-Z0-9_]*")
 _HASH_LENGTH = 12
@@ -269,8 +269,8 @@ def _one_line(text: str) -> str:
 
 def _cell(text: str) -> str:
     """`text` on one line, and no formula."""
-    guarded = f"'{text}" if _FORMULA.match(text) else text
-    return _one_line(guarded)
+    line = _one_line(text)
+    return f"'{line}" if _FORMULA.match(line) else line
 
 
 def _unguarded(cell: str) -> str:

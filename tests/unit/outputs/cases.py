@@ -29,7 +29,7 @@ from medfuse.domain import (
 MODEL = ModelIdentity(name="hippocampus", version="0.1.0", weights_sha256="ab" * 32, config_sha256="cd" * 32)
 LABELS = LabelSet(findings=("atrophy", "impairment"), segments=("anterior hippocampus", "posterior hippocampus"))
 STUDY_UID = "1.2.840.99999.1"
-NAME, PATIENT_ID = "Zebulon^Quixana", "MRN-7788421"
+NAME, PATIENT_ID, BIRTH_DATE = "Zebulon^Quixana", "MRN-7788421", "19510302"
 
 AXIAL = np.eye(3)
 SAGITTAL = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
@@ -55,7 +55,11 @@ def grid(direction: ArrayLike = AXIAL, *, shape: tuple[int, int, int] = (7, 6, 5
 
 
 def label_map(
-    geometry: VolumeGeometry, names: Sequence[str] = LABELS.segments, *, numbers: Sequence[int] = (), empty: bool = False
+    geometry: VolumeGeometry,
+    names: Sequence[str] = LABELS.segments,
+    *,
+    numbers: Sequence[int] = (),
+    empty: bool = False,
 ) -> Segmentation:
     """A random label map without any symmetry; its first and last slices are empty."""
     numbers = numbers or range(1, len(names) + 1)
@@ -74,7 +78,8 @@ def header(modality: str = "MR") -> pydicom.Dataset:
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = STUDY_UID, f"{STUDY_UID}.7"
     dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = f"{STUDY_UID}.9", ""
     dataset.Modality, dataset.Manufacturer = modality, "maker"
-    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate, dataset.PatientSex = NAME, PATIENT_ID, "19510302", "M"
+    dataset.PatientName, dataset.PatientID = NAME, PATIENT_ID
+    dataset.PatientBirthDate, dataset.PatientSex = BIRTH_DATE, "M"
     dataset.StudyDate, dataset.StudyTime, dataset.StudyID, dataset.AccessionNumber = "20260102", "101112", "3", "ACC1"
     dataset.ReferringPhysicianName = "Doe^Jane"
     dataset.SeriesNumber = 4

@@ -1,0 +1,113 @@
+"""prediction.json: written, read back, refused when it is broken."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medfuse.domain import Evidence, Finding, Prediction, Segment
+from medfuse.errors import UsageError
+from medfuse.outputs import prediction_json, prediction_schema, read_prediction, write_prediction
+from medfuse.outputs.json import RESEARCH_USE
+from tests.unit.outputs import cases
+
+
+def full() -> Prediction:
+    finding = Finding(
+        name="atrophy",
+        probability=0.123456789,
+        operating_point=0.4,
+        calibrated=True,
+        evidence=(Evidence(start=0, end=3, weight=0.7), Evidence(start=4, end=9, weight=0.2)),
+    )
+    return Prediction(
+        study_instance_uid="1.2.3",
+        accession_number="",
+        model=cases.MODEL,
+        findings=(finding, Finding(name="ödem", probability=1.0)),
+        segment_volumes=cases.prediction().segment_volumes,
+        series_used={"t1": "1.2.3.4"},
+        missing=("flair", "text"),
+        text_input="Übelkeit, 71 y",
+        created_at="2026-01-02T03:04:05+00:00",
+    )
+
+
+@pytest.mark.parametrize("prediction", [full(), cases.prediction(), cases.prediction(segments=False, text="x")])
+def test_it_comes_back_equal(tmp_path: Path, prediction: Prediction) -> None:
+    write_prediction(prediction, tmp_path / "prediction.json")
+    assert read_prediction(tmp_path / "prediction.json") == prediction
+
+
+def test_the_envelope() -> None:
+    segments = [Segment(number=1, name="anterior"), Segment(number=2, name="posterior")]
+    text = prediction_json(full(), segments=segments, files=["seg.dcm"], notes=["a note"])
+    document = json.loads(text)
+    assert document["schema_version"] == 1
+    assert document["segments"] == [{"number": 1, "name": "anterior"}, {"number": 2, "name": "posterior"}]
+    assert document["files"] == ["seg.dcm"]
+    assert document["notes"] == ["a note"]
+    assert document["findings"][0]["probability"] == 0.123456789
+    assert text.count(RESEARCH_USE) == 1
+    assert "Übelkeit" in text
+
+
+def test_the_schema_describes_what_is_written() -> None:
+    schema = prediction_schema()
+    document = json.loads(prediction_json(full(), segments=[Segment(number=1, name="a")]))
+    assert set(schema["properties"]) == set(document)
+    assert set(schema["required"]) <= set(document)
+    assert {"schema_version", "findings", "model", "created_at"} <= set(schema["required"])
+
+
+def test_the_schema_accepts_it_and_refuses_less() -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    document = json.loads(prediction_json(full(), segments=[Segment(number=1, name="a")]))
+    validator = jsonschema.Draft202012Validator(prediction_schema())
+    assert list(validator.iter_errors(document)) == []
+    del document["findings"]
+    assert len(list(validator.iter_errors(document))) == 1
+
+
+def broken(path: Path, **changes: object) -> Path:
+    document = json.loads(prediction_json(full()))
+    document.update(changes)
+    path.write_text(json.dumps({key: value for key, value in document.items() if value is not ...}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"schema_version": ...}, "no schema_version"),
+        ({"schema_version": True}, "no schema_version"),
+        ({"schema_version": "1"}, "no schema_version"),
+        ({"schema_version": 2}, "schema_version 2, expected at most 1; update medfuse"),
+        ({"findings": ...}, "findings: "),
+        ({"model": {}}, "model.name: Field required.*and 1 more"),
+        ({"findings": [{"name": "a", "probability": 1.5}]}, "findings.0: .*expected 0 to 1"),
+        ({"findings": [{"name": "a", "probability": "0.5"}]}, "findings.0.probability: "),
+    ],
+)
+def test_a_broken_file_says_what_is_wrong_in_one_line(tmp_path: Path, changes: dict[str, object], says: str) -> None:
+    path = broken(tmp_path / "prediction.json", **changes)
+    with pytest.raises(UsageError, match=says) as raised:
+        read_prediction(path)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null", b"<html>"])
+def test_what_is_no_json_object_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "prediction.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"prediction\.json"):
+        read_prediction(tmp_path / "prediction.json")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read"):
+        read_prediction(tmp_path / "prediction.json")
+
+
+def test_keys_of_a_later_minor_version_are_passed_over(tmp_path: Path) -> None:
+    assert read_prediction(broken(tmp_path / "prediction.json", novelty=[1])) == full()
