@@ -37,7 +37,7 @@ def convert(
     failures = [f"{rejected.reason}: {rejected.detail}" for rejected in found.rejected]
     series = [(study, series) for study in found.studies for series in study.series]
     _make_folder(output)
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for _, one in progress.track(series, description="converting"):
             try:
                 volume = read_volume(one)

@@ -210,7 +210,12 @@ def _read_voxels(
     series: Series, sources: dict[Path, _Source], stack: Stack
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     columns, rows, slices = stack.geometry.shape
-    planes = np.empty((slices, rows, columns), dtype=np.float32)
+    try:
+        planes = np.empty((slices, rows, columns), dtype=np.float32)
+    except MemoryError as error:
+        raise UnreadableSeriesError(
+            f"{slices} slices of {rows} x {columns} do not fit into memory", reason="TOO_LARGE"
+        ) from error
     notes: Counter[str] = Counter()
     wanted: dict[Path, list[int]] = defaultdict(list)
     for k, frame in enumerate(stack.frames):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.pixels.decoders.base import get_decoder
@@ -73,8 +74,8 @@ class PixelFormat:
             signed=bool(dataset.get("PixelRepresentation")),
             padding=_padding(dataset),
         )
-        pixels._check_size()
         pixels._check_decoder()
+        pixels._check_size()
         return pixels
 
     @property
@@ -105,7 +106,8 @@ class PixelFormat:
                     yield self._native_frame(index)
             else:
                 with quiet():
-                    decoded = list(iter_pixels(self.path, indices=list(indices), raw=True))
+                    dataset = pydicom.dcmread(self.path, force=True)
+                    decoded = list(iter_pixels(dataset, indices=list(indices), raw=True))
                 for frame in decoded:
                     if frame.shape != self.shape:
                         raise ValueError(f"decoded {frame.shape}, expected {self.shape}")
@@ -157,12 +159,14 @@ class PixelFormat:
         )
 
     def _check_decoder(self) -> None:
-        if self.syntax is None or not self.syntax.is_compressed or self.syntax.is_deflated:
+        if self.syntax is None:
             return
         try:
+            if not self.syntax.is_compressed or self.syntax.is_deflated:
+                return
             decoder = get_decoder(self.syntax)
             missing = "" if decoder.is_available else "; ".join(decoder.missing_dependencies)
-        except NotImplementedError:
+        except (NotImplementedError, ValueError):
             missing = "pydicom knows no decoder for it"
         if missing:
             raise UnreadableSeriesError(

@@ -39,13 +39,14 @@ SEGMENTATION_CLASSES = frozenset({_STORAGE + "66.4", _STORAGE + "66.7"})
 REPORT_CLASSES = frozenset(_STORAGE + part for part in ("88.11", "88.22", "88.33", "88.34"))
 """Structured reports that may hold a reader's text: Basic Text, Enhanced, Comprehensive, Comprehensive 3D."""
 
+_DICOMDIR = "1.2.840.10008.1.3.10"
 _SKIP_REASONS = (
     (_STORAGE + "7", "SECONDARY_CAPTURE"),
     (_STORAGE + "88", "STRUCTURED_REPORT"),
     (_STORAGE + "104", "ENCAPSULATED_DOCUMENT"),
     (_STORAGE + "481.3", "RTSTRUCT"),
     (_STORAGE + "11", "PRESENTATION_STATE"),
-    ("1.2.840.10008.1.3.10", "DICOMDIR"),
+    (_DICOMDIR, "DICOMDIR"),
 )
 _HEADER_TAGS = (
     "SpecificCharacterSet",
@@ -174,9 +175,10 @@ def _instance(path: Path, dataset: FileDataset, pixels: PixelSpan | None) -> Ins
     sop_uid = str(dataset.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID") or "")
     modality = str(dataset.get("Modality") or "")
     if not sop_class and not modality:
-        cut = pixels is None or pixels.is_cut
-        reason = "TRUNCATED_FILE" if meta and cut else "NOT_DICOM"
+        reason = "TRUNCATED_FILE" if meta and pixels is None else "NOT_DICOM"
         raise UnreadableFileError("names neither its SOP class nor its modality", reason=reason)
+    if "StudyInstanceUID" not in dataset and pixels is None and sop_class != _DICOMDIR:
+        raise UnreadableFileError("ends before its study is named", reason="TRUNCATED_FILE")
     kind, skip_reason = _kind(sop_class, dataset)
     patient = str(dataset.get("PatientID") or "").strip()
     return Instance(
