@@ -22,3 +22,24 @@ def shared_data() -> Path:
 def checkout() -> Path:
     """The root of the source tree under test."""
     return CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a BERT of random weights and a word list, small enough for every test."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    torch.manual_seed(0)
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    words = "the of year old man woman with no history memory loss lesion in left lung aged . , - / 's".split()
+    pieces = [*"abcdefghijklmnopqrstuvwxyz0123456789", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789")]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *pieces]
+    tokenizer = BertTokenizerFast(vocab={word: number for number, word in enumerate(dict.fromkeys(vocabulary))})
+    tokenizer.save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder

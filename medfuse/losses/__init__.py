@@ -2,5 +2,6 @@
 
 from medfuse.losses.findings import finding_loss
 from medfuse.losses.segmentation import SegmentationLoss
+from medfuse.losses.volume import volume_loss
 
-__all__ = ["SegmentationLoss", "finding_loss"]
+__all__ = ["SegmentationLoss", "finding_loss", "volume_loss"]

@@ -11,7 +11,7 @@ from monai.metrics.meandice import compute_dice
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from medfuse.losses import SegmentationLoss, finding_loss
+from medfuse.losses import SegmentationLoss, finding_loss, volume_loss
 from medfuse.metrics.classification import auroc
 from medfuse.tensors import Batch, ModelOutput
 from medfuse.training.options import TrainingOptions
@@ -61,13 +61,14 @@ class Criterion:
         self.segmentation = SegmentationLoss()
 
     def __call__(self, output: ModelOutput, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Total, findings, segments."""
+        """Total, findings, segments (volumes included)."""
         zero = batch.voxel_volume_ml.new_zeros(())
         findings = segments = zero
         if output.finding_logits.shape[1]:
             findings = finding_loss(output.finding_logits, batch.finding_targets, batch.finding_mask)
         if output.segment_logits is not None:
-            segments = self.segmentation(output.segment_logits, batch.segment_targets, batch.segment_mask)
+            truth = (output.segment_logits, batch.segment_targets, batch.segment_mask)
+            segments = self.segmentation(*truth) + self.options.volume_weight * volume_loss(*truth)
         return self.options.finding_weight * findings + self.options.segment_weight * segments, findings, segments
 
 
@@ -102,7 +103,7 @@ def train_epoch(
         accelerator.clip_grad_norm_(network.parameters(), criterion.options.clip_norm)
         optimizer.step()
         history.append((total.detach(), findings.detach(), segments.detach()))
-        on_step(float(total))
+        on_step(float(total.detach()))
     return _mean(history)
 
 

@@ -48,6 +48,7 @@ class TrainingOptions:
         clip_norm: Largest norm of the gradient.
         finding_weight: Weight of the findings' loss.
         segment_weight: Weight of the segmentation's loss.
+        volume_weight: Weight, within it, of the error of the segments' volumes.
         validate_every: Epochs between validations; the last epoch is always validated.
         precision: `bf16` or `fp32`; `auto` takes bf16 where the device is faster with it.
         augment: How much samples are varied; None for not at all.
@@ -61,6 +62,7 @@ class TrainingOptions:
     clip_norm: float = 1.0
     finding_weight: float = 1.0
     segment_weight: float = 1.0
+    volume_weight: float = 0.3
     validate_every: int = 1
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     augment: AugmentOptions | None = field(default_factory=AugmentOptions)

@@ -1,0 +1,22 @@
+"""Loss of the segments' volumes."""
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, stack
+
+FLOOR_VOXELS = 20
+"""Added to both volumes, so that a segment of a few voxels does not dominate."""
+
+
+def volume_loss(
+    logits: Float[Tensor, "B S1 I J K"], targets: Int[Tensor, "B I J K"], mask: Bool[Tensor, "B"]
+) -> Float[Tensor, ""]:
+    """Mean absolute error of the logarithm of each segment's soft volume, over the studies that have a true mask.
+
+    Dice forgives a boundary that is shifted the same way in every study; a volume that a finding depends on does not.
+    """
+    if not mask.any():
+        return logits.float().sum() * 0
+    predicted = logits[mask].float().softmax(dim=1)[:, 1:].sum(dim=(2, 3, 4))
+    segments = range(1, logits.shape[1])
+    true = stack([(targets[mask] == segment).sum(dim=(1, 2, 3)) for segment in segments], dim=1)
+    return ((predicted + FLOOR_VOXELS) / (true + FLOOR_VOXELS)).log().abs().mean()

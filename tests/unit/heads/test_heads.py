@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import torch
+
+from medfuse.fusion import Presence
+from medfuse.heads import FindingHead, RegionMeasures
+from medfuse.tensors import FusedFeatures, ModalityFeatures
+from tests.parts import make_batch, make_network
+
+WIDTH = 16
+
+
+def tokens(count: int, present: tuple[bool, ...] = (True, True)) -> ModalityFeatures:
+    here = torch.tensor(present)
+    mask = here[:, None].expand(2, count)
+    return ModalityFeatures(tokens=torch.randn(2, count, WIDTH) * mask[..., None], mask=mask, present=here)
+
+
+def test_volumes_are_soft_counts_times_the_voxel_volume() -> None:
+    measures = RegionMeasures(2, WIDTH)
+    logits = torch.full((1, 3, 4, 4, 4), -20.0)
+    logits[0, 0] = 20.0
+    logits[0, :, :2, :2, :1] = torch.tensor([-20.0, 20.0, -20.0])[:, None, None, None]
+    volumes = measures.volumes_ml(logits, torch.tensor([0.5]))
+    torch.testing.assert_close(volumes, torch.tensor([[2.0, 0.0]]), atol=1e-4, rtol=0)
+
+
+def test_measures_are_standardised_on_the_training_set() -> None:
+    measures = RegionMeasures(2, WIDTH)
+    volumes = torch.rand(50, 2) + 1
+    measures.fit(volumes)
+    standard = (measures._measures(volumes) - measures.mean) / measures.deviation
+    torch.testing.assert_close(standard.mean(dim=0), torch.zeros(5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(standard.std(dim=0, correction=0), torch.ones(5), atol=1e-4, rtol=0)
+
+
+def test_truth_is_read_in_training_alone() -> None:
+    measures = RegionMeasures(1, WIDTH, truth_share=1.0, noise=0.0)
+    logits = torch.zeros(1, 2, 4, 4, 4)
+    arguments = (logits, torch.tensor([1.0]))
+    empty, full = torch.zeros(1, 4, 4, 4, dtype=torch.long), torch.ones(1, 4, 4, 4, dtype=torch.long)
+    has = torch.tensor([True])
+    measures.eval()
+    assert torch.equal(measures(*arguments, empty, has), measures(*arguments, full, has))
+    measures.train()
+    assert not torch.allclose(measures(*arguments, empty, has), measures(*arguments, full, has))
+
+
+def test_no_gradient_goes_from_a_finding_into_the_segmentation() -> None:
+    measures = RegionMeasures(1, WIDTH)
+    logits = torch.randn(1, 2, 4, 4, 4, requires_grad=True)
+    out = measures(logits, torch.tensor([1.0]), torch.zeros(1, 4, 4, 4, dtype=torch.long), torch.tensor([False]))
+    out.sum().backward()
+    assert logits.grad is None
+
+
+def test_a_masked_token_does_not_move_a_finding() -> None:
+    torch.manual_seed(0)
+    head = FindingHead(("image", "text"), WIDTH, findings=3).eval()
+    image, text = tokens(6), tokens(4)
+    mask = text.mask.clone()
+    mask[:, 3] = False
+    answers = []
+    for value in (0.0, 50.0):
+        changed = text.tokens.clone()
+        changed[:, 3] = value
+        text = ModalityFeatures(tokens=changed, mask=mask, present=text.present)
+        answers.append(head(FusedFeatures(modalities={"image": image, "text": text}), None, None)[0])
+    assert torch.equal(*answers)
+
+
+def test_attention_sums_to_one_over_everything_that_can_be_seen() -> None:
+    head = FindingHead(("image", "text"), WIDTH, findings=3).eval()
+    _, looked = head(FusedFeatures(modalities={"image": tokens(6), "text": tokens(4)}), None, None)
+    total = looked["image"].sum(dim=-1) + looked["text"].sum(dim=-1)
+    torch.testing.assert_close(total, torch.ones(2, 3))
+
+
+def test_an_absent_study_still_gets_a_finite_answer() -> None:
+    head = FindingHead(("image", "text"), WIDTH, findings=3).eval()
+    given = {"image": tokens(6, (True, False)), "text": tokens(4, (False, True))}
+    fused = FusedFeatures(modalities=Presence(("image", "text"), WIDTH)(given))
+    logits, _ = head(fused, torch.randn(2, 1, WIDTH), torch.tensor([True, False]))
+    assert logits.isfinite().all()
+
+
+def test_the_text_changes_what_is_delineated(tiny_bert: Path) -> None:
+    network = make_network(tiny_bert).eval()
+    for layer in network.fusion.layers:  # type: ignore[union-attr]
+        for parameter in layer.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    batch = make_batch(network, 2)
+    other = network.text_encoder.tokenize(["the lesion in left lung of woman 12", "aged 88"])  # type: ignore[union-attr]
+    before, after = (network(type(batch)(**{**_fields(batch), "text": text})).segment_logits for text in (batch.text, other))
+    assert not torch.allclose(before, after)
+
+
+def _fields(batch: object) -> dict[str, object]:
+    return {name: getattr(batch, name) for name in batch.__dataclass_fields__}  # type: ignore[attr-defined]

@@ -1,0 +1,106 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from medfuse.errors import CheckpointError, StorageError
+from medfuse.model import checkpoint as checkpoints
+from medfuse.model.checkpoint import Calibration, Checkpoint
+from medfuse.preprocess import ChannelRule, Recipe, Window
+from tests.parts import LABELS, make_batch, make_network, make_spec
+
+
+@pytest.fixture
+def saved(tmp_path: Path, tiny_bert: Path) -> Path:
+    network = make_network(tiny_bert)
+    recipe = Recipe(
+        channels=(ChannelRule(name="ct", window=Window(low=-1000, high=400)), ChannelRule(name="pet")),
+        spacing_mm=(1.0, 1.0, 2.0),
+        size=(16, 16, 16),
+    )
+    checkpoint = Checkpoint(
+        name="made",
+        label_set=LABELS,
+        recipe=recipe,
+        spec=make_spec(tiny_bert),
+        calibration={"large": Calibration(temperature=1.5, operating_point=0.4)},
+        text_weights_sha256=checkpoints.text_weights_sha256(network),
+    )
+    checkpoints.save(checkpoint, network, tmp_path / "run" / "best")
+    return tmp_path / "run" / "best"
+
+
+def test_it_round_trips(saved: Path, tiny_bert: Path) -> None:
+    checkpoint, network = checkpoints.load(saved)
+    original = make_network(tiny_bert).eval()
+    batch = make_batch(original)
+    for one, other in zip(
+        (network(batch).finding_logits, network(batch).segment_logits),
+        (original(batch).finding_logits, original(batch).segment_logits),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+    assert checkpoint.calibration["large"].operating_point == 0.4
+    assert checkpoint.recipe.channels[0].window == Window(low=-1000, high=400)
+    assert len(checkpoint.weights_sha256) == 64
+
+
+def test_the_frozen_text_encoder_is_not_in_it(saved: Path) -> None:
+    from safetensors.torch import load_file
+
+    names = load_file(saved / "model.safetensors")
+    assert not [name for name in names if "backbone" in name or "frozen" in name]
+    assert any(name.startswith("encoders.text.") for name in names)
+
+
+def test_a_run_means_its_best_else_its_last(saved: Path) -> None:
+    assert checkpoints.locate(saved.parent) == saved
+    saved.rename(saved.with_name("last"))
+    assert checkpoints.locate(saved.parent) == saved.with_name("last")
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        checkpoints.locate(saved.parent / "elsewhere")
+
+
+def test_altered_weights_are_refused(saved: Path) -> None:
+    path = saved / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="other hash"):
+        checkpoints.load(saved)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 99}', '{"schema_version": 1}'])
+def test_a_broken_description_is_refused_in_one_line(saved: Path, text: str) -> None:
+    (saved / "checkpoint.json").write_text(text)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoints.load(saved)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_text_weights_are_refused(saved: Path) -> None:
+    path = saved / "checkpoint.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"text_weights_sha256": "0" * 64}))
+    with pytest.raises(CheckpointError, match="other text encoder weights"):
+        checkpoints.load(saved)
+
+
+def test_a_failed_write_leaves_the_former_one(saved: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left|no space left"):
+        checkpoints.save(checkpoints.describe(saved), make_network(tiny_bert), saved)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+    assert [path.name for path in saved.parent.iterdir()] == ["best"]
+
+
+def test_a_swap_that_was_cut_short_is_finished(saved: Path) -> None:
+    saved.rename(saved.with_name(".best.former"))
+    checkpoints.recover(saved)
+    assert checkpoints.describe(saved).name == "made"

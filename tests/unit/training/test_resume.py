@@ -1,0 +1,105 @@
+"""A run that was killed and resumed equals the one that was not."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medfuse.data.augment import AugmentOptions
+from medfuse.errors import CheckpointError
+from medfuse.preprocess import ChannelRule, Recipe
+from medfuse.training.loop import Losses, Validation, learning_rate
+from medfuse.training.options import DataOptions, TrainingOptions, TrainingPlan
+from medfuse.training.state import Progress
+from medfuse.training.trainer import _Run
+from tests.parts import LABELS, SIZE, make_case, make_spec
+
+TRAINING, VALIDATION = [make_case(n) for n in range(6)], [make_case(n) for n in range(6, 9)]
+
+
+class Killed(Exception):
+    """The plug was pulled."""
+
+
+class Watch:
+    """Notes the losses, and pulls the plug at a step."""
+
+    def __init__(self, kill_at: int | None = None) -> None:
+        self.losses: list[float] = []
+        self.first = 0
+        self.kill_at = kill_at
+
+    def on_studies(self, total: int) -> None: ...
+
+    def on_study(self) -> None: ...
+
+    def on_training(self, progress: Progress, epochs: int, steps_per_epoch: int) -> None:
+        self.first = progress.step
+
+    def on_step(self, loss: float) -> None:
+        self.losses.append(loss)
+        if self.kill_at is not None and len(self.losses) == self.kill_at:
+            raise Killed
+
+    def on_epoch(self, epoch: int, losses: Losses, validation: Validation | None) -> None: ...
+
+
+def make_plan(tiny_bert: Path) -> TrainingPlan:
+    return TrainingPlan(
+        name="made",
+        seed=3,
+        data=DataOptions(),
+        label_set=LABELS,
+        recipe=Recipe(channels=(ChannelRule(name="a"), ChannelRule(name="b")), spacing_mm=(1, 1, 1), size=SIZE),
+        spec=make_spec(tiny_bert),
+        training=TrainingOptions(
+            epochs=3, batch_size=2, warmup_steps=2, precision="fp32", augment=AugmentOptions(spatial_probability=1.0)
+        ),
+        config_sha256="made",
+    )
+
+
+def run(tiny_bert: Path, output: Path, watch: Watch, *, resume: bool = False) -> None:
+    _Run(make_plan(tiny_bert), output, watch, TRAINING, VALIDATION).go(resume=resume)
+
+
+@pytest.mark.parametrize("kill_at", [1, 4, 8])
+def test_killed_and_resumed_equals_undisturbed(tiny_bert: Path, tmp_path: Path, kill_at: int) -> None:
+    whole = Watch()
+    run(tiny_bert, tmp_path / "whole", whole)
+    killed = Watch(kill_at)
+    with pytest.raises(Killed):
+        run(tiny_bert, tmp_path / "cut", killed)
+    resumed = Watch()
+    run(tiny_bert, tmp_path / "cut", resumed, resume=True)
+    assert len(whole.losses) == 9
+    assert resumed.first == (kill_at - 1) // 3 * 3 if kill_at % 3 else kill_at - 3
+    assert killed.losses[: resumed.first] + resumed.losses == whole.losses
+    for name in ("best", "last"):
+        one, other = (load_file(tmp_path / place / name / "model.safetensors") for place in ("whole", "cut"))
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_finished_run_resumed_does_nothing(tiny_bert: Path, tmp_path: Path) -> None:
+    run(tiny_bert, tmp_path, Watch())
+    again = Watch()
+    run(tiny_bert, tmp_path, again, resume=True)
+    assert again.losses == []
+
+
+def test_another_config_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    run(tiny_bert, tmp_path, Watch())
+    plan = dataclasses.replace(make_plan(tiny_bert), config_sha256="another")
+    with pytest.raises(CheckpointError, match="another config"):
+        _Run(plan, tmp_path, Watch(), TRAINING, VALIDATION).go(resume=True)
+
+
+def test_the_schedule_warms_up_and_ends_at_zero() -> None:
+    options = TrainingOptions(learning_rate=1.0, warmup_steps=10)
+    rates = [learning_rate(step, 100, options) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1, rel=1e-3)
+    assert max(rates) == rates[9]
+    assert rates[-1] == pytest.approx(0)
+    assert all(later <= earlier for earlier, later in zip(rates[9:], rates[10:], strict=False))
