@@ -19,7 +19,7 @@ from medfuse.bundled import find_config
 from medfuse.config.parts import PartChoice
 from medfuse.config.problems import annotation_at, explain
 from medfuse.config.yaml_text import dump_yaml, parse_yaml
-from medfuse.errors import ConfigError
+from medfuse.errors import ConfigError, UsageError
 
 Schema = TypeVar("Schema", bound=BaseModel)
 Tree = dict[str, Any]
@@ -53,11 +53,16 @@ def check(tree: Mapping[str, Any], schema: type[Schema], *, where: str, override
 
     Raises:
         ConfigError: The first problem, and how many more there are.
+        UsageError: What a section says of itself, e.g. `LabelLeakageError`.
     """
     try:
         return schema.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         problems = explain(error, schema)
+    except UsageError as error:  # a section that checks itself; its message names the key
+        said = str(error)
+        source = next((f"--set {given}" for given in reversed(overrides) if given.partition("=")[0] in said), where)
+        raise type(error)(f"{source}: {said}") from error
     key, sentence = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     source = next((f"--set {given}" for given in reversed(overrides) if _touches(given, key)), where)

@@ -101,7 +101,7 @@ def _plain(value: object) -> Any:
 
 
 def _unknown_option(key: str, known: list[str]) -> _Problem:
-    guess = closest(key, known)
+    guess = closest(key, [*known, "name"])
     return key, "is unknown" if guess else f"is unknown; it takes {', '.join(known) or 'no options'}", guess
 
 

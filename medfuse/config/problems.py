@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -42,15 +43,27 @@ def annotation_at(schema: type[BaseModel], location: Sequence[int | str]) -> Any
 
 
 def _below(kind: Any, step: int | str) -> Any:
-    if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not PartChoice:
-        field = kind.model_fields.get(str(step))
-        return field.annotation if field else None
+    known = _fields(kind)
+    if known:
+        return known.get(str(step))
     origin, arguments = get_origin(kind), get_args(kind)
     if isinstance(origin, type) and issubclass(origin, Mapping) and len(arguments) == 2:
         return arguments[1]
     if origin in (list, tuple, Sequence) and arguments:
         return arguments[0]
     return None
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """The keys of a section and their types: of a pydantic model or of a dataclass."""
+    if not isinstance(kind, type) or kind is PartChoice:
+        return {}
+    if issubclass(kind, BaseModel):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return {field.name: hints[field.name] for field in fields(kind) if field.init}
+    return {}
 
 
 def _without_none(kind: Any) -> Any:
@@ -63,9 +76,9 @@ def _without_none(kind: Any) -> Any:
 
 
 def _sentence(key: str, detail: ErrorDetails, schema: type[BaseModel]) -> str:
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"{key} is unknown; {_suggestion(detail['loc'], schema)}"
-    if detail["type"] == "missing":
+    if detail["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
         return f"{key} is missing; give it in the file or with --set {key}=..."
     message = detail["msg"].removeprefix("Value error, ")
     if not key:
@@ -77,8 +90,7 @@ def _sentence(key: str, detail: ErrorDetails, schema: type[BaseModel]) -> str:
 
 def _suggestion(location: Location, schema: type[BaseModel]) -> str:
     *above, last = location
-    kind = annotation_at(schema, above)
-    known = list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+    known = list(_fields(annotation_at(schema, above)))
     guess = closest(str(last), known)
     if guess:
         return f"did you mean {dotted((*above, guess))}?"

@@ -1,5 +1,6 @@
 """A config is read, merged and refused with the path of the key that is wrong."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ from pydantic import Field
 from medfuse.config.base import Settings
 from medfuse.config.load import config_sha256, load_config, resolved_yaml
 from medfuse.config.parts import PartChoice, part_model
-from medfuse.errors import ConfigError
+from medfuse.errors import ConfigError, LabelLeakageError
 from medfuse.registry import Registry
 
 FUSIONS: Registry[object] = Registry("fusion")
@@ -212,3 +213,44 @@ def test_settings_cannot_be_changed_after_loading(write) -> None:
     config = load_config(write("epochs: 1"), [], _Run)
     with pytest.raises(ValueError, match="frozen"):
         config.epochs = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    size: int
+    fusion: Annotated[PartChoice, part_model(FUSIONS)] | None = None
+    allow: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.allow:
+            raise LabelLeakageError("grid.allow has to be true")
+
+
+class _WithDataclass(Settings):
+    grid: _Grid
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kind", "expected"),
+    [
+        (["grid.szie=3"], ConfigError, "--set grid.szie=3: grid.szie is unknown; did you mean grid.size?"),
+        (["grid.zz=3"], ConfigError, "--set grid.zz=3: grid.zz is unknown; grid takes size, fusion, allow"),
+        (["grid={}"], ConfigError, "grid.size is missing"),
+        (["grid.size=x"], ConfigError, 'grid.size is "x": input should be a valid integer'),
+        (["grid.fusion={name: gated, gaet: hard}"], ConfigError, "did you mean grid.fusion.gate?"),
+        (["grid.fusion={nmae: gated}"], ConfigError, "grid.fusion.name is missing"),
+        (["grid.size=2", "grid.allow=false"], LabelLeakageError, "--set grid.allow=false: grid.allow has to be true"),
+    ],
+)
+def test_dataclass_sections_are_checked_alike(
+    write, overrides: list[str], kind: type[Exception], expected: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        load_config(write("grid: {size: 1}"), overrides, _WithDataclass)
+    assert expected in str(caught.value)
+
+
+def test_a_part_inside_a_dataclass_is_replaced_whole(write) -> None:
+    path = write("grid: {size: 1, fusion: {name: concat, hidden: 2}}")
+    grid = load_config(path, ["grid.fusion.name=gated"], _WithDataclass).grid
+    assert grid.fusion == PartChoice(name="gated", options={"gate": "soft"})
