@@ -297,5 +297,7 @@ def _settle(seg: Dataset, plan: StudyPlan) -> None:
     uid = plan.uid("dimensions")
     for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid
+    for item in seg.ContributingEquipmentSequence:
+        item.ContributionDateTime = day + hour
     seg.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
     seg.file_meta.ImplementationVersionName = IMPLEMENTATION_NAME
