@@ -33,6 +33,7 @@ def split(made: list[tuple[bool, float]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([label for label, _ in made], bool), np.array([score for _, score in made], float)
 
 
+@settings(deadline=None)
 @given(cases)
 def test_ranking_metrics_equal_scikit_learn_or_are_undefined(made: list[tuple[bool, float]]) -> None:
     labels, scores = split(made)
@@ -45,6 +46,7 @@ def test_ranking_metrics_equal_scikit_learn_or_are_undefined(made: list[tuple[bo
         assert math.isnan(average_precision(labels, scores))
 
 
+@settings(deadline=None)
 @given(cases)
 def test_the_operating_point_is_never_worse_than_a_coin(made: list[tuple[bool, float]]) -> None:
     labels, scores = split(made)
@@ -56,6 +58,7 @@ def test_the_operating_point_is_never_worse_than_a_coin(made: list[tuple[bool, f
     assert gain >= 1 - 1e-12
 
 
+@settings(deadline=None)
 @given(masks, masks)
 def test_overlap_and_distance_are_symmetric_and_bounded(a: np.ndarray, b: np.ndarray) -> None:
     assert dice(a, b) == pytest.approx(dice(b, a))
