@@ -61,7 +61,7 @@ class Registry(Generic[Part]):
     def options(self, name: str) -> dict[str, tuple[Any, Any]]:
         """The keyword-only arguments of a part: name -> (type, default or `inspect.Parameter.empty`)."""
         constructor = self.get(name)
-        initialiser = constructor.__init__ if inspect.isclass(constructor) else constructor  # type: ignore[misc]
+        initialiser = constructor.__init__ if inspect.isclass(constructor) else constructor
         hints = get_type_hints(initialiser)
         parameters = inspect.signature(initialiser).parameters.values()
         return {

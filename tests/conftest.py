@@ -33,7 +33,29 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
 
     folder = tmp_path_factory.mktemp("tiny-bert")
-    words = "the of year old man woman with no history memory loss lesion in left lung aged . , - / 's".split()
+    words = [
+        "the",
+        "of",
+        "year",
+        "old",
+        "man",
+        "woman",
+        "with",
+        "no",
+        "history",
+        "memory",
+        "loss",
+        "lesion",
+        "in",
+        "left",
+        "lung",
+        "aged",
+        ".",
+        ",",
+        "-",
+        "/",
+        "'s",
+    ]
     pieces = [*"abcdefghijklmnopqrstuvwxyz0123456789", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789")]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *pieces]
     tokenizer = BertTokenizerFast(vocab={word: number for number, word in enumerate(dict.fromkeys(vocabulary))})

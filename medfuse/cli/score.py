@@ -30,8 +30,8 @@ def score(
     """Score every study of a folder with a trained model.
 
     Writes OUTPUT/scores.csv, one row a study, and OUTPUT/<Study Instance UID>/ with prediction.json,
-    segmentation.nii.gz (on the source grid) and seg.dcm. Studies that this model has scored there are left alone, so the
-    same command goes on where it was stopped. Exit code 1 when a study was rejected; its reason is in the table.
+    segmentation.nii.gz (on the source grid) and seg.dcm. Studies that this model has scored there are left alone, so
+    the same command goes on where it was stopped. Exit code 1 when a study was rejected; its reason is in the table.
     """
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; expected a folder for the results")

@@ -23,7 +23,9 @@ def train(
     override: Annotated[
         list[str] | None, typer.Option("--set", help="Change one value: dotted.key=value. May be repeated.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last whole epoch of the run folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last whole epoch of the run folder.")
+    ] = False,
 ) -> None:
     """Train a model from one YAML file.
 
@@ -138,7 +140,9 @@ def _check_output(output: Path, *, resume: bool) -> None:
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; expected a folder to write the run to")
     if not resume and output.is_dir() and any(output.iterdir()):
-        raise UsageError(f"--output {output} is not empty; add --resume to go on with that run, or choose another folder")
+        raise UsageError(
+            f"--output {output} is not empty; add --resume to go on with that run, or choose another folder"
+        )
 
 
 def _write_config(output: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """The schema of a training run: one file is the whole run."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from medfuse.config.base import Settings
@@ -71,7 +72,7 @@ class TrainConfig(Settings):
 
     def plan(self) -> TrainingPlan:
         """The run as the training package takes it. Where the data lie is no part of its hash."""
-        portable = self.model_copy(update={"data": DataOptions(**_without_manifest(self.data))})
+        portable = self.model_copy(update={"data": replace(self.data, manifest=None)})
         return TrainingPlan(
             name=self.name,
             seed=self.seed,
@@ -84,10 +85,3 @@ class TrainConfig(Settings):
             config_sha256=config_sha256(portable),
         )
 
-
-def _without_manifest(data: DataOptions) -> dict[str, int | float]:
-    return {
-        "folds": data.folds,
-        "test_fold": data.test_fold,
-        "validation_fraction": data.validation_fraction,
-    }

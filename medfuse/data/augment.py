@@ -1,5 +1,7 @@
-"""Augmentation: small rotations and shifts, noise, contrast. No zoom, which would change a volume in mm3, and no
-left-right flip, which would make the text's sides wrong."""
+"""Augmentation: small rotations and shifts, noise, contrast.
+
+There is no zoom, which would change a volume in mm3, and no left-right flip, which would make the text's sides wrong.
+"""
 
 import math
 from dataclasses import dataclass, replace

@@ -26,7 +26,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """A stretch of the text input that the model attended to: offsets into `Prediction.text_input`, weight in [0, 1]."""
+    """A stretch of the text that the model attended to: offsets into `Prediction.text_input`, weight in [0, 1]."""
 
     start: int
     end: int

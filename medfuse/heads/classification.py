@@ -36,7 +36,11 @@ class FindingHead(nn.Module):
         self.key_norm = nn.LayerNorm(width)
         self.key, self.value, self.join = (nn.Linear(width, width) for _ in range(3))
         self.inner = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * width, width),
         )
         self.dropout = nn.Dropout(dropout)
         self.weight = nn.Parameter(torch.randn(findings, width) * 0.05)

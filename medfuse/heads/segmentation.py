@@ -22,9 +22,7 @@ class SegmentationHead(nn.Module):
         classes: Number of segments and the background.
     """
 
-    def __init__(
-        self, out_channels: Sequence[int], strides: Sequence[int], width: int, /, *, classes: int
-    ) -> None:
+    def __init__(self, out_channels: Sequence[int], strides: Sequence[int], width: int, /, *, classes: int) -> None:
         super().__init__()
         self.from_tokens = nn.Linear(width, out_channels[-1])
         norm = ("instance", {"affine": True})

@@ -16,7 +16,10 @@ LEAST_WEIGHT = 0.1
 
 
 def findings_of(
-    names: Sequence[str], logits: Tensor, calibration: Mapping[str, Calibration], evidence: Sequence[tuple[Evidence, ...]]
+    names: Sequence[str],
+    logits: Tensor,
+    calibration: Mapping[str, Calibration],
+    evidence: Sequence[tuple[Evidence, ...]],
 ) -> tuple[Finding, ...]:
     """The findings of a study.
 

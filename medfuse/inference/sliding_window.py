@@ -70,7 +70,7 @@ class Blend:
 def _importance(size: tuple[int, ...]) -> NDArray[np.float32]:
     axes = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 4)) ** 2) for n in size]
     weights = axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
-    return np.maximum(weights, 1e-3).astype(np.float32)
+    return np.asarray(np.maximum(weights, 1e-3), dtype=np.float32)
 
 
 def batched(items: Sequence[Item], size: int) -> Iterator[list[Item]]:

@@ -1,7 +1,7 @@
 """A checkpoint: weights as safetensors, and everything else that scoring needs as JSON. Nothing is unpickled.
 
-    DIR/model.safetensors   the weights, without those of a frozen text encoder
-    DIR/checkpoint.json     label set, recipe, parts, calibration, hashes, the resolved config
+DIR/model.safetensors   the weights, without those of a frozen text encoder
+DIR/checkpoint.json     label set, recipe, parts, calibration, hashes, the resolved config
 """
 
 import hashlib
@@ -90,7 +90,9 @@ class Checkpoint:
 _ADAPTER: TypeAdapter[Checkpoint] = TypeAdapter(Checkpoint)
 
 
-def save(checkpoint: Checkpoint, network: FusionNetwork, directory: Path, extra: Mapping[str, bytes] | None = None) -> None:
+def save(
+    checkpoint: Checkpoint, network: FusionNetwork, directory: Path, extra: Mapping[str, bytes] | None = None
+) -> None:
     """Write a checkpoint so that `directory` is whole at every moment: beside it first, then renamed.
 
     Args:
@@ -116,7 +118,9 @@ def save(checkpoint: Checkpoint, network: FusionNetwork, directory: Path, extra:
         _swap(partial, directory)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise StorageError(f"checkpoint cannot be written to {directory}: {error}; free space there and resume") from error
+        raise StorageError(
+            f"checkpoint cannot be written to {directory}: {error}; free space there and resume"
+        ) from error
 
 
 def describe(directory: Path) -> Checkpoint:

@@ -45,12 +45,12 @@ class FusionNetwork(nn.Module):
     @property
     def text_encoder(self) -> TextEncoder | None:
         """The text encoder, or None for a model that reads no text."""
-        return self.encoders["text"] if "text" in self.encoders else None  # type: ignore[return-value]
+        return dict(self.encoders).get("text")  # type: ignore[return-value]
 
     @property
     def image_encoder(self) -> ImageEncoder | None:
         """The image encoder, or None for a model that sees no image."""
-        return self.encoders["image"] if "image" in self.encoders else None  # type: ignore[return-value]
+        return dict(self.encoders).get("image")  # type: ignore[return-value]
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Answer a batch."""
@@ -73,7 +73,7 @@ class FusionNetwork(nn.Module):
 
     def _encode(self, batch: Batch) -> dict[str, ModalityFeatures]:
         inputs: dict[str, Callable[[nn.Module], ModalityFeatures]] = {
-            "image": lambda encoder: encoder(batch.image, batch.channel_present),  # type: ignore[no-any-return]
-            "text": lambda encoder: encoder(batch.text),  # type: ignore[no-any-return]
+            "image": lambda encoder: encoder(batch.image, batch.channel_present),
+            "text": lambda encoder: encoder(batch.text),
         }
         return {name: inputs[name](encoder) for name, encoder in self.encoders.items()}

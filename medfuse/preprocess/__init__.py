@@ -1,4 +1,4 @@
-"""From a study to arrays on one grid. Training and scoring share this one path; the `Recipe` travels in the checkpoint."""
+"""From a study to arrays on one grid: one path for training and scoring, whose `Recipe` travels in the checkpoint."""
 
 from medfuse.preprocess.prepare import PreparedStudy, prepare_study, prepare_truth
 from medfuse.preprocess.recipe import ChannelRule, Recipe, Window

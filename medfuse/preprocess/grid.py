@@ -13,7 +13,7 @@ from scipy import ndimage
 from medfuse.domain.geometry import Affine, VolumeGeometry
 
 IDENTITY_TOLERANCE = 1e-4
-"""Largest entry by which a voxel-to-voxel map may differ from an axis permutation and still be copied, not resampled."""
+"""Largest difference, in voxels, from an axis permutation up to which a grid is copied and not resampled."""
 
 
 def model_grid(reference: VolumeGeometry, spacing_mm: tuple[float, float, float]) -> VolumeGeometry:
@@ -62,12 +62,13 @@ def centred(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ...]:
 def extract(array: NDArray[Any], start: tuple[int, ...], size: tuple[int, ...], fill: float = 0.0) -> NDArray[Any]:
     """The block of the last three axes at `start` with `size`; what lies outside the array is `fill`."""
     block = np.full((*array.shape[:-3], *size), fill, dtype=array.dtype)
-    source, target = [], []
+    source: list[Any] = [...]
+    target: list[Any] = [...]
     for n, s, m in zip(array.shape[-3:], start, size, strict=True):
         low, high = max(s, 0), min(s + m, n)
         source.append(slice(low, max(low, high)))
         target.append(slice(low - s, max(low, high) - s))
-    block[(..., *target)] = array[(..., *source)]
+    block[tuple(target)] = array[tuple(source)]
     return block
 
 

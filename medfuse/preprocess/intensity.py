@@ -19,7 +19,7 @@ def normalise(voxels: NDArray[Any], window: Window | None) -> NDArray[np.float32
     values = np.asarray(voxels, dtype=np.float32)
     if window is not None:
         scaled = (values - window.low) * np.float32(2 / (window.high - window.low)) - 1
-        return np.clip(scaled, -1, 1)
+        return np.asarray(np.clip(scaled, -1, 1), dtype=np.float32)
     foreground = values[values > values.min()]
     if foreground.size == 0:
         return np.zeros_like(values)

@@ -54,9 +54,10 @@ def prepare_study(study: Study, recipe: Recipe) -> PreparedStudy:
     series = choose_series(study.series, recipe.channels)
     if not series:
         wanted = "; ".join(_describe(rule) for rule in recipe.channels)
+        there = ", ".join(sorted({one.modality.value for one in study.series})) or "none"
         raise MissingInputError(
             f"no series of the study fits the model's channels ({wanted}); the study has "
-            f"{len(study.series)} image series: {', '.join(sorted({s.modality.value for s in study.series})) or 'none'}",
+            f"{len(study.series)} image series: {there}",
             reason="NO_FITTING_SERIES",
         )
     volumes = {name: read_volume(one) for name, one in series.items()}

@@ -73,7 +73,7 @@ class Criterion:
 
 
 def learning_rate(step: int, total: int, options: TrainingOptions) -> float:
-    """Linear warm-up, then half a cosine to zero: a function of the step alone, so that a resumed run needs no state."""
+    """Linear warm-up, then half a cosine to zero: it follows from the step alone, so resuming needs no state."""
     warm = min(1.0, (step + 1) / max(1, min(options.warmup_steps, total // 4)))
     return options.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
 
@@ -108,7 +108,9 @@ def train_epoch(
 
 
 @torch.no_grad()
-def validate(network: nn.Module, batches: Iterable[Batch], criterion: Criterion, accelerator: Accelerator) -> Validation:
+def validate(
+    network: nn.Module, batches: Iterable[Batch], criterion: Criterion, accelerator: Accelerator
+) -> Validation:
     """One look at the validation studies."""
     network.eval()
     history, outputs, targets, masks, dices = [], [], [], [], []

@@ -19,6 +19,6 @@ def accelerator_for(precision: Literal["auto", "bf16", "fp32"]) -> Accelerator:
 def computes_bf16() -> bool:
     """Whether the device multiplies in bf16 in hardware; emulated, it is slower than fp32."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

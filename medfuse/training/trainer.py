@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch.utils.data import DataLoader
@@ -32,7 +32,7 @@ from medfuse.errors import CheckpointError, ManifestError, StorageError
 from medfuse.ingest.manifest import ManifestRow, read_manifest
 from medfuse.metrics.calibration import apply_temperature, fit_temperature
 from medfuse.metrics.operating_point import choose_operating_point
-from medfuse.model import FusionNetwork, assemble
+from medfuse.model import assemble
 from medfuse.model import checkpoint as checkpoints
 from medfuse.model.checkpoint import Calibration, Checkpoint
 from medfuse.seeding import derived_seed
@@ -42,6 +42,9 @@ from medfuse.training.loop import Criterion, Losses, Validation, train_epoch, va
 from medfuse.training.options import TrainingPlan
 from medfuse.training.runtime import accelerator_for
 from medfuse.training.state import Progress
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 LOG = logging.getLogger(__name__)
 
@@ -174,7 +177,7 @@ class _Run:
 
     def _training_batches(self) -> Iterator[Batch]:
         """This process's share of the epoch's batches."""
-        loader = DataLoader(self.samples, batch_sampler=self.order, collate_fn=self._collate)  # type: ignore[arg-type]
+        loader = DataLoader(self.samples, batch_sampler=self.order, collate_fn=self._collate)
         for number, batch in enumerate(loader):
             if number % self.accelerator.num_processes == self.accelerator.process_index:
                 yield batch
@@ -262,7 +265,9 @@ def _splits(rows: Sequence[ManifestRow], plan: TrainingPlan) -> dict[str, str]:
         SplitItem(
             study_instance_uid=row.study_instance_uid,
             patient_key=row.patient_key,
-            stratum="".join(row.labels[finding].value[0] for finding in plan.label_set.findings if finding in row.labels),
+            stratum="".join(
+                row.labels[finding].value[0] for finding in plan.label_set.findings if finding in row.labels
+            ),
         )
         for row in rows
     ]
@@ -296,10 +301,15 @@ def _write_splits(path: Path, rows: Sequence[ManifestRow], splits: Mapping[str, 
         raise StorageError(f"{path} cannot be written: {error.strerror}; choose another --output") from error
 
 
-def _record(log: "SummaryWriter", epoch: int, losses: Losses, seen: Validation | None) -> None:  # type: ignore[name-defined]  # noqa: F821
-    scalars = {"train/total": losses.total, "train/findings": losses.findings, "train/segments": losses.segments}
+def _record(log: "SummaryWriter", epoch: int, losses: Losses, seen: Validation | None) -> None:
+    scalars: dict[str, float | None] = {
+        "train/total": losses.total,
+        "train/findings": losses.findings,
+        "train/segments": losses.segments,
+    }
     if seen is not None:
-        scalars |= {"validation/total": seen.losses.total, "validation/dice": seen.dice, "validation/auroc": seen.auroc}  # type: ignore[dict-item]
+        scalars["validation/total"] = seen.losses.total
+        scalars |= {"validation/dice": seen.dice, "validation/auroc": seen.auroc}
     for name, value in scalars.items():
         if value is not None and math.isfinite(value):
             log.add_scalar(name, value, epoch)

@@ -25,9 +25,7 @@ class ImageEncoder(nn.Module, ABC):
     strides: tuple[int, ...]
 
     @abstractmethod
-    def forward(
-        self, image: Float[Tensor, "B C I J K"], channel_present: Bool[Tensor, "B C"]
-    ) -> ModalityFeatures:
+    def forward(self, image: Float[Tensor, "B C I J K"], channel_present: Bool[Tensor, "B C"]) -> ModalityFeatures:
         """Encode a batch; a study with no channel at all comes back as absent."""
 
 
@@ -42,9 +40,7 @@ class AbsentChannels(nn.Module):
         super().__init__()
         self.value = nn.Parameter(torch.zeros(channels))
 
-    def forward(
-        self, image: Float[Tensor, "B C I J K"], present: Bool[Tensor, "B C"]
-    ) -> Float[Tensor, "B C I J K"]:
+    def forward(self, image: Float[Tensor, "B C I J K"], present: Bool[Tensor, "B C"]) -> Float[Tensor, "B C I J K"]:
         """The image with its absent channels filled."""
         return torch.where(present[:, :, None, None, None], image, self.value[:, None, None, None].to(image.dtype))
 

@@ -41,9 +41,7 @@ class UNetEncoder(ImageEncoder):
         self.to_tokens = nn.Linear(features[-1], width)
         self.norm = nn.LayerNorm(width)
 
-    def forward(
-        self, image: Float[Tensor, "B C I J K"], channel_present: Bool[Tensor, "B C"]
-    ) -> ModalityFeatures:
+    def forward(self, image: Float[Tensor, "B C I J K"], channel_present: Bool[Tensor, "B C"]) -> ModalityFeatures:
         """Encode a batch; sizes must be multiples of the coarsest stride."""
         x = self.absent(image, channel_present).contiguous(memory_format=torch.channels_last_3d)
         pyramid = []

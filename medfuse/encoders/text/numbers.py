@@ -52,7 +52,8 @@ class NumberEmbedding(nn.Module):
         """Embeddings of the values; zero where a value is NaN."""
         is_number = ~values.isnan()
         known = values.nan_to_num().clamp(0, EDGES[-1])
-        return self.embed(self._code(known)) * is_number[..., None]
+        embedded: Tensor = self.embed(self._code(known))
+        return embedded * is_number[..., None]
 
     def _code(self, values: Float[Tensor, "B W"]) -> Float[Tensor, "B W E"]:
         low, high = self.edges[:-1], self.edges[1:]
