@@ -1,4 +1,4 @@
-"""Findings: one learned query each, which looks over all tokens and reads its answer off what it saw."""
+"""Findings: one learned query each looks over every modality and reads its answer off what it saw."""
 
 from collections.abc import Sequence
 
@@ -8,33 +8,42 @@ from torch import Tensor, nn
 
 from medfuse.tensors import FusedFeatures
 
-Looked = tuple[Tensor, Tensor]
+REGIONS = "regions"
 
 
 class FindingHead(nn.Module):
-    """Multi-label classification by query attention.
+    """Multi-label classification by query attention, one look at each modality and one at the measured regions.
 
-    Keys are normalised and values are not: a token's size carries a number's value, which the answer is linear in.
+    Each finding has a query; it looks over the tokens of each source by itself, so that five measures do not compete
+    with two hundred image tokens for its attention, and what it saw is added up and read out. Keys are normalised and
+    values are not: a token's size carries a number's value, which an answer may be linear in.
 
     Args:
-        modalities: Names of the modalities, in the order in which their tokens are laid side by side.
+        modalities: Names of the modalities.
         width: Width of a token.
         findings: Number of findings.
+        regions: Whether region tokens come too.
         heads: Attention heads of each query; must divide `width`.
-        dropout: On the features and the answer.
+        dropout: On what was seen and in the read-out.
 
-    Source: Liu et al. 2021, "Query2Label"; the read-out without decoder layers is ours.
+    Source: Liu et al. 2021, "Query2Label", for queries of labels; the separate looks are ours.
     """
 
     def __init__(
-        self, modalities: Sequence[str], width: int, /, *, findings: int, heads: int = 4, dropout: float = 0.4
+        self,
+        modalities: Sequence[str],
+        width: int,
+        /,
+        *,
+        findings: int,
+        regions: bool = False,
+        heads: int = 4,
+        dropout: float = 0.4,
     ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
-        self.heads = heads
-        self.query = nn.Parameter(torch.randn(findings, heads, width // heads) * 0.1)
-        self.key_norm = nn.LayerNorm(width)
-        self.key, self.value, self.join = (nn.Linear(width, width) for _ in range(3))
+        sources = (*self.modalities, REGIONS) if regions else self.modalities
+        self.looks = nn.ModuleDict({source: _Look(width, findings, heads) for source in sources})
         self.inner = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, 2 * width),
@@ -56,20 +65,32 @@ class FindingHead(nn.Module):
             regions: Tokens of what the segmentation measures, or None.
             has_regions: Which studies have an image to measure.
         """
-        tokens = [fused.modalities[name].tokens.float() for name in self.modalities]
-        masks = [fused.modalities[name].mask for name in self.modalities]
-        sizes = [part.shape[1] for part in tokens]
+        seen, attention = [], {}
+        for name in self.modalities:
+            features = fused.modalities[name]
+            part, attention[name] = self.looks[name](features.tokens.float(), features.mask)
+            seen.append(part)
         if regions is not None and has_regions is not None:
-            tokens.append(regions)
-            masks.append(has_regions[:, None].expand(-1, regions.shape[1]))
-        seen, attention = self._look(torch.cat(tokens, dim=1), torch.cat(masks, dim=1))
-        seen = seen + self.inner(seen)
-        logits = (self.dropout(seen) * self.weight).sum(dim=-1) + self.bias
-        parts = attention[..., : sum(sizes)].split(sizes, dim=-1)
-        return logits, dict(zip(self.modalities, parts, strict=True))
+            part, _ = self.looks[REGIONS](regions, torch.ones_like(regions[..., 0], dtype=torch.bool))
+            seen.append(part * has_regions[:, None, None])
+        total = torch.stack(seen).sum(dim=0)
+        total = total + self.inner(total)
+        return (self.dropout(total) * self.weight).sum(dim=-1) + self.bias, attention
 
-    def _look(self, tokens: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Looked:
-        key = self.key(self.key_norm(tokens)).unflatten(-1, (self.heads, -1))
+
+class _Look(nn.Module):
+    """The queries' attention over the tokens of one source."""
+
+    def __init__(self, width: int, findings: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Parameter(torch.randn(findings, heads, width // heads) * 0.1)
+        self.norm = nn.LayerNorm(width)
+        self.key, self.value, self.join = (nn.Linear(width, width) for _ in range(3))
+
+    def forward(self, tokens: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> tuple[Tensor, Tensor]:
+        """What each finding saw, (B, F, D), and its attention, (B, F, N)."""
+        key = self.key(self.norm(tokens)).unflatten(-1, (self.heads, -1))
         value = self.value(tokens).unflatten(-1, (self.heads, -1))
         scores = torch.einsum("fhd,bnhd->bfhn", self.query * 4, key) * key.shape[-1] ** -0.5
         attention = scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(dim=-1)

@@ -67,7 +67,13 @@ def assemble(spec: ModelSpec, label_set: LabelSet, channels: int) -> FusionNetwo
         regions = RegionMeasures(len(label_set.segments), spec.width)
     findings = None
     if label_set.findings:
-        findings = FindingHead(modalities, spec.width, findings=len(label_set.findings), dropout=spec.finding_dropout)
+        findings = FindingHead(
+            modalities,
+            spec.width,
+            findings=len(label_set.findings),
+            regions=regions is not None,
+            dropout=spec.finding_dropout,
+        )
     return FusionNetwork(
         encoders=encoders,
         presence=Presence(modalities, spec.width, dropout=spec.modality_dropout),

@@ -14,7 +14,9 @@ def test_a_label_map_survives_the_way_to_the_model_grid_and_back() -> None:
     truth = ((i - 20) ** 2 + (j - 20) ** 2 + (2.5 * (k - 8)) ** 2 < 15**2).astype(np.uint8)
     truth[(truth == 1) & (j > 22)] = 2
     grid = model_grid(source, (1.0, 1.0, 1.0))
-    one_hot = np.stack([resample((truth == c).astype(np.float32), source, grid, outside=float(c == 0)) for c in range(3)])
+    one_hot = np.stack(
+        [resample((truth == c).astype(np.float32), source, grid, outside=float(c == 0)) for c in range(3)]
+    )
     back = restore(one_hot, grid, source, LABELS)
     assert back.geometry is source
     for number in (1, 2):

@@ -9,7 +9,9 @@ def geometry(shape: tuple[int, int, int], matrix: np.ndarray) -> VolumeGeometry:
     return VolumeGeometry(shape=shape, affine=Affine(matrix))
 
 
-def grid(shape: tuple[int, int, int], spacing: tuple[float, float, float], origin: tuple[float, ...] = (0, 0, 0)) -> VolumeGeometry:
+def grid(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float], origin: tuple[float, ...] = (0, 0, 0)
+) -> VolumeGeometry:
     matrix = np.diag([*spacing, 1.0])
     matrix[:3, 3] = origin
     return geometry(shape, matrix)
@@ -65,7 +67,9 @@ def test_linear_resampling_keeps_a_linear_image() -> None:
     source = grid((20, 20, 20), (1.0, 1.0, 1.0))
     target = grid((12, 9, 14), (1.3, 0.7, 1.1), origin=(2.2, 3.1, 1.7))
     out = resample(position_image(source, (1.0, -2.0, 0.5)), source, target)
-    np.testing.assert_allclose(out[2:-2, 2:-2, 2:-2], position_image(target, (1.0, -2.0, 0.5))[2:-2, 2:-2, 2:-2], atol=0.15)
+    np.testing.assert_allclose(
+        out[2:-2, 2:-2, 2:-2], position_image(target, (1.0, -2.0, 0.5))[2:-2, 2:-2, 2:-2], atol=0.15
+    )
 
 
 def test_an_anisotropic_direction_is_not_mixed_up() -> None:

@@ -1,6 +1,7 @@
 """A run that was killed and resumed equals the one that was not."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.parts import LABELS, SIZE, make_case, make_spec
 TRAINING, VALIDATION = [make_case(n) for n in range(6)], [make_case(n) for n in range(6, 9)]
 
 
-class Killed(Exception):
+class PlugPulledError(Exception):
     """The plug was pulled."""
 
 
@@ -41,7 +42,7 @@ class Watch:
     def on_step(self, loss: float) -> None:
         self.losses.append(loss)
         if self.kill_at is not None and len(self.losses) == self.kill_at:
-            raise Killed
+            raise PlugPulledError
 
     def on_epoch(self, epoch: int, losses: Losses, validation: Validation | None) -> None: ...
 
@@ -70,7 +71,7 @@ def test_killed_and_resumed_equals_undisturbed(tiny_bert: Path, tmp_path: Path, 
     whole = Watch()
     run(tiny_bert, tmp_path / "whole", whole)
     killed = Watch(kill_at)
-    with pytest.raises(Killed):
+    with pytest.raises(PlugPulledError):
         run(tiny_bert, tmp_path / "cut", killed)
     resumed = Watch()
     run(tiny_bert, tmp_path / "cut", resumed, resume=True)
@@ -102,4 +103,4 @@ def test_the_schedule_warms_up_and_ends_at_zero() -> None:
     assert rates[0] == pytest.approx(0.1, rel=1e-3)
     assert max(rates) == rates[9]
     assert rates[-1] == pytest.approx(0)
-    assert all(later <= earlier for earlier, later in zip(rates[9:], rates[10:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates[9:]))
