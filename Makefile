@@ -1,7 +1,7 @@
 # medfuse: the commands of a day. `make` alone lists them.
 PYTHON ?= python3
 VENV ?= .venv
-DIR ?= demo/scores
+DIR ?= demo/brain_mr/results
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
 
@@ -46,14 +46,14 @@ format: install ## Format the code and sort its imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-review: install ## Open the dashboard on scored studies (DIR=demo/scores)
+review: install ## Open the dashboard on scored studies (DIR=demo/brain_mr/results)
 	$(BIN)/medfuse review $(DIR)
 
 bench: install ## Measure speed
 	$(BIN)/python -m pytest tests/benchmarks $(PYTEST_FLAGS)
 
 bench-fusion: install ## Measure what fusion adds on the real hippocampus set: three rows, one table
-	$(BIN)/python tests/benchmarks/bench_fusion.py
+	$(BIN)/python tests/benchmarks/bench_fusion.py --output runs/bench-fusion
 
 wheel: install ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel

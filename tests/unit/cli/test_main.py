@@ -79,18 +79,14 @@ def test_help_lists_every_command_and_imports_none() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_a_command_imports_only_its_light_module(name: str, checkout: Path) -> None:
-    if not (checkout / "medfuse" / "cli" / f"{name}.py").exists():
-        pytest.skip(f"medfuse {name} is not written yet")
+def test_help_of_a_command_imports_only_its_light_module(name: str) -> None:
     loaded = loaded_by(name, "--help")
     assert not loaded & HEAVY
     assert {one for one in COMMANDS if f"medfuse.cli.{one}" in loaded} == {name}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_of_the_table_exists_and_describes_itself(name: str, checkout: Path) -> None:
-    if not (checkout / "medfuse" / "cli" / f"{name}.py").exists():
-        pytest.skip(f"medfuse {name} is not written yet")
+def test_every_command_of_the_table_exists_and_describes_itself(name: str) -> None:
     assert (load_command(name).__doc__ or "").strip()
 
 
