@@ -148,3 +148,19 @@ def test_a_full_disk_and_a_bad_uid_name_no_patient(
     errors.append(bad.value)
     for error in errors:
         said += chain(error)
+
+
+def test_what_a_library_says_of_a_header_is_not_passed_on(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import highdicom
+
+    def refuse(**_: object) -> None:
+        raise ValueError("cannot encode 'Quixana^Zebulon'")
+
+    monkeypatch.setattr(highdicom.seg, "Segmentation", refuse)
+    with pytest.raises(SourceGridError, match=r"highdicom refuses the source headers \(ValueError\)") as raised:
+        write_dicom_seg(
+            cases.label_map(cases.grid()), cases.classic_series(cases.grid()), tmp_path / "a", model=cases.MODEL
+        )
+    said += chain(raised.value)
