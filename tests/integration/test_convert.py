@@ -46,12 +46,12 @@ def test_a_series_that_cannot_become_a_volume_gives_one_line_and_exit_code_1(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_series(tmp_path / "in" / "a")
-    write_series(tmp_path / "in" / "b", SeriesInstanceUID=uid("b"))[1].unlink()
+    write_series(tmp_path / "in" / "b", ramp((5, 4, 4)), SeriesInstanceUID=uid("b"))[1].unlink()
     (tmp_path / "in" / "b" / "fake.dcm").write_text("text" * 50)
     assert run("convert", tmp_path / "in", "--output", tmp_path / "out") == 1
     errors = [line for line in capfd.readouterr().err.splitlines() if line]
     assert [line for line in errors if uid("b") in line] == [errors[0]]
-    assert errors[0].startswith("UNEVEN_SPACING") or errors[0].startswith("TOO_FEW_SLICES") or "2" in errors[0]
+    assert errors[0].startswith("UNEVEN_SPACING: series ")
     assert errors[1] == "note: NOT_DICOM: 1 file: b/fake.dcm"
     assert "PATIENT-7" not in " ".join(errors)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"3_{uid('series')}.nii.gz"]
@@ -131,16 +131,16 @@ def compare_with_the_set(converted: Path, source: Path, reference: Path) -> int:
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("name", ["001", "003", "394"])
+@pytest.mark.parametrize("name", ["001", "003", "004", "056", "124", "126"])
 def test_real_studies_equal_their_nifti(shared_data: Path, tmp_path: Path, name: str) -> None:
+    """One study of each of three transfer syntaxes, with and without a rescale slope of 1."""
     source = shared_data / "hippocampus" / "dicom" / name
-    if not source.is_dir():
-        pytest.skip(f"study {name} is not in the set")
     assert run("convert", source, "--output", tmp_path) == 0
     assert compare_with_the_set(tmp_path, source, shared_data / "hippocampus" / "nifti") == 1
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.realdata
 def test_all_200_studies_equal_their_nifti(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "hippocampus" / "dicom"

@@ -48,7 +48,9 @@ def test_parts_make_the_whole(affine: Affine) -> None:
 
 @given(affines(), arrays(np.float64, 3, elements=st.floats(-50, 50)))
 def test_a_shifted_grid_names_the_same_places(affine: Affine, index: np.ndarray) -> None:
-    np.testing.assert_allclose(affine.shifted(index).apply((1, 2, 3)), affine.apply(index + (1, 2, 3)), atol=1e-8)
+    np.testing.assert_allclose(
+        affine.shifted(index).apply((1, 2, 3)), affine.apply(index + np.array([1, 2, 3])), atol=1e-8
+    )
 
 
 @given(affines(), arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elements=st.integers(0, 5)))

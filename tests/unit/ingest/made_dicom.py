@@ -57,6 +57,7 @@ def image(**tags: Any) -> Dataset:
         "ImagePositionPatient": [0.0, 0.0, 0.0],
         "ImageOrientationPatient": list(AXIAL),
         "PixelSpacing": [1.0, 1.0],
+        "SliceThickness": 2.0,
         "RescaleSlope": 1,
         "RescaleIntercept": 0,
         "Rows": 4,
