@@ -35,10 +35,10 @@ def convert(
     with console.status(f"reading headers under {path.name or path}"):
         found = find_studies(path)
     failures = [f"{rejected.reason}: {rejected.detail}" for rejected in found.rejected]
-    series = [(study, series) for study in found.studies for series in study.series]
+    series = [one for study in found.studies for one in study.series]
     _make_folder(output)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        for _, one in progress.track(series, description="converting"):
+        for one in progress.track(series, description="converting"):
             try:
                 volume = read_volume(one)
             except StudyError as error:
@@ -47,9 +47,8 @@ def convert(
             write_nifti(volume, output / file_name(one), dtype=disk_dtype(volume))
     for line in failures:
         console.print(line)
-    problems = [problem for study in found.studies for problem in study.problems]
-    for line in problems:
-        console.print(f"note: {line}")
+    for problem in (problem for study in found.studies for problem in study.problems):
+        console.print(f"note: {problem}")
     written = len(series) - (len(failures) - len(found.rejected))
     typer.echo(f"{written} of {len(series)} series written to {output}")
     if failures:
