@@ -30,12 +30,12 @@ from medfuse.seeding import stream
 
 NODULE_SHARE = 0.48
 SMOKER_SHARE = 0.55
-DIAMETERS_MM = (16.0, 36.0)
+DIAMETERS_MM = (20.0, 42.0)
 PACK_YEARS = (20, 60)
 GROWTH = 1.15
 """Factor on the diameter from a patient's first study to the second."""
 
-RISK_THRESHOLD = 34.0
+RISK_THRESHOLD = 40.0
 
 KERNELS = (("B31f", 0.55, 14.0), ("STANDARD", 0.5, 18.0), ("FC08", 0.5, 20.0), ("B60f", 0.3, 34.0))
 """Convolution kernel, its blur in voxels, its noise in HU."""
@@ -44,7 +44,7 @@ KERNELS = (("B31f", 0.55, 14.0), ("STANDARD", 0.5, 18.0), ("FC08", 0.5, 20.0), (
 def malignancy_risk(diameter_mm: float, pack_years: float, age: float) -> int:
     """1 when a nodule is large for a patient who smoked little and is young, or smaller for one who did and is not.
 
-    The rule of this phantom, of no clinical meaning: diameter + 0.5 pack-years + 0.2 (age - 63) >= 34, with a nodule.
+    The rule of this phantom, of no clinical meaning: diameter + 0.5 pack-years + 0.2 (age - 63) >= 40, with a nodule.
 
     Args:
         diameter_mm: Of the sphere of the nodule's volume; 0 without a nodule.

@@ -71,7 +71,7 @@ def test_diameter_is_that_of_the_wanted_range(cases: list[tuple[StudyPlan, Case]
         volume = np.count_nonzero(case.label_map == 2) * case.geometry.voxel_volume_mm3
         assert diameter == pytest.approx(equivalent_diameter_mm(volume), abs=0.01)
         if diameter:
-            assert 15 <= float(diameter) <= 36.5 * 1.15**plan.visit
+            assert 19.5 <= float(diameter) <= 42.5 * 1.15**plan.visit
 
 
 def test_a_nodule_grows_until_the_second_visit(cases: list[tuple[StudyPlan, Case]]) -> None:
@@ -99,12 +99,12 @@ def test_making_a_study_twice_gives_the_same(cases: list[tuple[StudyPlan, Case]]
     ("diameter_mm", "pack_years", "age", "expected"),
     [
         (0.0, 60, 82, 0),
-        (20.0, 0, 63, 0),
-        (20.0, 28, 63, 1),
-        (20.0, 27, 63, 0),
-        (34.0, 0, 63, 1),
-        (33.0, 0, 63, 0),
-        (33.0, 0, 68, 1),
+        (26.0, 0, 63, 0),
+        (26.0, 28, 63, 1),
+        (26.0, 27, 63, 0),
+        (40.0, 0, 63, 1),
+        (39.0, 0, 63, 0),
+        (39.0, 0, 68, 1),
     ],
 )
 def test_rule_takes_the_image_and_the_text(diameter_mm: float, pack_years: int, age: int, expected: int) -> None:
