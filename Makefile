@@ -4,6 +4,7 @@ VENV ?= .venv
 DIR ?= demo/brain_mr/results
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
+BENCH_FLAGS ?=
 
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
@@ -49,8 +50,8 @@ format: install ## Format the code and sort its imports
 review: install ## Open the dashboard on scored studies (DIR=demo/brain_mr/results)
 	$(BIN)/medfuse review $(DIR)
 
-bench: install ## Measure speed
-	$(BIN)/python -m pytest tests/benchmarks $(PYTEST_FLAGS)
+bench: install ## Measure the speed of reading and scoring (BENCH_FLAGS="--checkpoint RUN")
+	$(BIN)/python tests/benchmarks/bench_speed.py $(BENCH_FLAGS)
 
 bench-fusion: install ## Measure what fusion adds on the real hippocampus set: three rows, one table
 	$(BIN)/python tests/benchmarks/bench_fusion.py --output runs/bench-fusion
