@@ -69,6 +69,7 @@ def test_a_heading_alone_on_its_line_opens_its_section(line: str) -> None:
         "HISTORY: known\nTechnique dependent pain",
         "HISTORY: pain\nMEDICATIONS: aspirin",
         "HISTORY: the mass in the lung: known, heart: normal",
+        "HISTORY: seen elsewhere. Heart: bypass in 2012",
         "HISTORY: prehistory: none; findingsless: none",
     ],
 )
