@@ -133,7 +133,7 @@ class _Run:
             training,
             plan.recipe.size,
             plan.label_set,
-            augmentation=Augmentation(augment) if augment and self.network.image_encoder else None,
+            augmentation=Augmentation(augment, plan.label_set) if augment and self.network.image_encoder else None,
             seed=plan.seed,
         )
         self.order = EpochBatches(len(training), plan.training.batch_size, plan.seed)

@@ -213,3 +213,27 @@ def test_the_models_answer_lies_on_the_source_grid(root: Path, new: Path, tmp_pa
         geometry = read_volume(series).geometry
         assert image.shape == geometry.shape
         np.testing.assert_allclose(image.affine, geometry.affine.to_ras(), atol=1e-3)
+
+
+@pytest.mark.realdata
+def test_a_real_brain_study_is_scored_by_a_model_of_its_family(root: Path, shared_data: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    assert medfuse("score", root / "run", shared_data / "brain-mr-dicom", "--output", results) == 0
+    (row,) = read_scores(results / "scores.csv")
+    prediction = read_prediction(results / row.study_instance_uid / "prediction.json")
+    assert set(prediction.series_used) == {"t1", "t1ce", "flair", "t2"}
+    assert (results / row.study_instance_uid / "segmentation.nii.gz").is_file()
+
+
+@pytest.mark.realdata
+def test_a_real_chest_ct_is_scored_by_a_model_of_its_family(shared_data: Path, tmp_path: Path) -> None:
+    write_phantom("chest_ct", tmp_path / "studies", studies=20, seed=7)
+    labels = tmp_path / "studies" / "labels.csv"
+    assert medfuse("index", tmp_path / "studies", "--labels", labels, "--output", tmp_path / "manifest.csv") == 0
+    settings = [f"data.manifest={tmp_path / 'manifest.csv'}", *SMALL, "training.epochs=1"]
+    options = [word for value in settings for word in ("--set", value)]
+    run, results = tmp_path / "run", tmp_path / "results"
+    assert medfuse("train", "configs/train/phantom_chest_ct.yaml", "--output", run, *options) == 0
+    for name in ("ct-dicom", "lidc-dicom"):
+        assert medfuse("score", run, shared_data / name, "--output", results) == 0
+    assert [row.status for row in read_scores(results / "scores.csv")] == ["scored", "scored"]

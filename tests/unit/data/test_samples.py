@@ -41,7 +41,7 @@ def test_segments_are_matched_by_name_and_not_by_number() -> None:
 
 
 def test_augmentation_follows_from_its_seed_and_moves_image_and_truth_alike() -> None:
-    augment = Augmentation(AugmentOptions(spatial_probability=1.0, noise=0.0, contrast=0.0, gain=0.0))
+    augment = Augmentation(AugmentOptions(spatial_probability=1.0, noise=0.0, contrast=0.0, gain=0.0), LABELS)
     case = make_case(2)
     clean = np.stack([(case.truth == 1).astype(np.float32), (case.truth == 2).astype(np.float32)])
     case = type(case)(**{**{f: getattr(case, f) for f in case.__dataclass_fields__}, "image": clean})
@@ -57,7 +57,9 @@ def test_augmentation_follows_from_its_seed_and_moves_image_and_truth_alike() ->
 
 def test_an_epochs_samples_do_not_depend_on_what_came_before() -> None:
     def samples() -> CaseSamples:
-        return CaseSamples([make_case(n) for n in range(4)], SIZE, LABELS, augmentation=Augmentation(AugmentOptions()))
+        return CaseSamples(
+            [make_case(n) for n in range(4)], SIZE, LABELS, augmentation=Augmentation(AugmentOptions(), LABELS)
+        )
 
     first, second = samples(), samples()
     for epoch in (0, 1):
