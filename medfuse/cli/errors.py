@@ -7,6 +7,7 @@
 | 2 | wrong use, or the place cannot be written |
 | 70 | a fault of medfuse itself (`EX_SOFTWARE` of BSD sysexits.h) |
 | 130 | interrupted by Ctrl-C (128 + SIGINT) |
+| 143 | ended by SIGTERM (128 + SIGTERM) |
 
 A fault prints one line that names a crash report. The report holds versions, the type of the exception and the places
 in the code, and neither values nor the message, which may quote a file's content. `--verbose`, or MEDFUSE_DEBUG=1,
@@ -30,6 +31,7 @@ from medfuse.errors import MedfuseError
 USAGE_EXIT = 2
 FAULT_EXIT = 70
 INTERRUPTED_EXIT = 130
+TERMINATED_EXIT = 143
 
 _PASS_THROUGH = (typer.Exit, typer.Abort, typer.BadParameter, SystemExit)
 _STORAGE_ERRNOS = frozenset(

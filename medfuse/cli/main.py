@@ -7,17 +7,21 @@ command lives in `medfuse/cli/<name>.py` under the command's own name; its heavy
 import importlib
 import inspect
 import io
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from itertools import takewhile
-from typing import Annotated, Any
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from medfuse import __version__
-from medfuse.cli.errors import ErrorBoundary, debugging
+from medfuse.cli.errors import TERMINATED_EXIT, ErrorBoundary, debugging
 from medfuse.cli.logs import Verbosity, start_logging
 
 Command = Callable[..., None]
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: Always; its code is explained in `medfuse.cli.errors`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    with ErrorBoundary(verbose="--verbose" in given), warnings.catch_warnings():
+    with ErrorBoundary(verbose="--verbose" in given), warnings.catch_warnings(), _tidy_end_when_terminated():
         _tolerate_narrow_consoles()
         if not (sys.warnoptions or debugging()):
             warnings.simplefilter("ignore")  # a library's warning may quote a header's value
@@ -118,6 +122,23 @@ def _description(function: Command) -> str:
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     shown = takewhile(lambda paragraph: not paragraph.startswith(_SECTIONS), paragraphs)
     return "\n\n".join(paragraph.replace("\n", " ") for paragraph in shown)
+
+
+@contextmanager
+def _tidy_end_when_terminated() -> Iterator[None]:
+    """Let SIGTERM end the process as an exception would, so that half-written files and started processes are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(TERMINATED_EXIT)
 
 
 def _tolerate_narrow_consoles() -> None:

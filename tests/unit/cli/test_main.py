@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -234,3 +236,20 @@ def test_help_shows_the_text_for_users_only(command, capsys: pytest.CaptureFixtu
     assert "More about scoring." in out
     assert "Hidden" not in out
     assert "--verbose" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process can catch")
+def test_sigterm_lets_a_command_tidy_up(command, capsys: pytest.CaptureFixture[str]) -> None:
+    def score() -> None:
+        """Be terminated."""
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            typer.echo("tidy")
+
+    command(score)
+    before = signal.getsignal(signal.SIGTERM)
+    assert exit_code("score") == 143
+    assert capsys.readouterr().out == "tidy\n"
+    assert signal.getsignal(signal.SIGTERM) == before
