@@ -35,7 +35,7 @@ test: install ## Run the tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
 
 test-slow: install ## Run the slow tests
-	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m slow --timeout 1500 $(PYTEST_FLAGS)
 
 check: install ## Check format, lint, types and the import rule
 	$(BIN)/ruff format --check .

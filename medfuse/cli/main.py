@@ -126,7 +126,7 @@ def _description(function: Command) -> str:
 
 @contextmanager
 def _tidy_end_when_terminated() -> Iterator[None]:
-    """Let SIGTERM end the process as an exception would, so that half-written files and started processes are removed."""
+    """Let SIGTERM end the process as an exception does: half-written files and started processes are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
