@@ -1,0 +1,1 @@
+"""Apps on top of medfuse; each is thin, and builds and trains nothing."""

@@ -1,0 +1,1 @@
+"""The parts of the reading screen, each drawn by one function."""

@@ -1,0 +1,1 @@
+"""The two screens: the worklist, and the reading of one study."""
