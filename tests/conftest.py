@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+# The shapes that tensor code states are checked in tests, and only there.
+TENSOR_CODE = ("encoders", "fusion", "heads", "losses", "model", "tensors", "training.loop")
+install_import_hook([f"medfuse.{name}" for name in TENSOR_CODE], "beartype.beartype")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

@@ -141,7 +141,7 @@ def _is(row: object, weights_sha256: str) -> bool:
 
 def _write_sources(studies: "Sequence[Study]", output: Path) -> None:
     """Note where each study lies, for the dashboard; studies noted before stay."""
-    from medfuse.outputs.files import write_file
+    from medfuse.storage import write_file
 
     path = output / SOURCES
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medfuse.errors import StorageError, UsageError
+from medfuse.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -62,12 +62,9 @@ def run(settings: "TrainConfig", output: Path, *, resume: bool = False) -> "Trai
     """
     from rich.console import Console
 
-    from medfuse.config.load import resolved_yaml
     from medfuse.training import train as train_plan
 
     plan = settings.plan()
-    if not resume:
-        _write_config(output, resolved_yaml(settings))
     with Bars() as bars:
         result = train_plan(plan, output, bars, resume=resume)
     counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
@@ -143,13 +140,3 @@ def _check_output(output: Path, *, resume: bool) -> None:
         raise UsageError(
             f"--output {output} is not empty; add --resume to go on with that run, or choose another folder"
         )
-
-
-def _write_config(output: Path, text: str) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        aside = output / ".config.yaml.partial"
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(output / "config.yaml")
-    except OSError as error:
-        raise StorageError(f"{output} cannot be written: {error.strerror}; choose another --output") from error

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from medfuse.config.base import Settings
-from medfuse.config.load import config_sha256
+from medfuse.config.load import config_sha256, resolved_yaml
 from medfuse.config.parts import PartChoice, part_model
 from medfuse.domain.labels import LabelSet
 from medfuse.encoders.image import IMAGE_ENCODERS
@@ -83,5 +83,5 @@ class TrainConfig(Settings):
             training=self.training,
             config=portable.model_dump(mode="json"),
             config_sha256=config_sha256(portable),
+            config_yaml=resolved_yaml(self),
         )
-

@@ -11,7 +11,7 @@ from medfuse.domain import ModelIdentity, Rejected
 from medfuse.errors import UsageError
 from medfuse.evaluation.cases import Case
 from medfuse.metrics import Estimate
-from medfuse.outputs.files import write_file
+from medfuse.storage import write_file
 
 SCHEMA_VERSION = 1
 """Rises when a reader of the older version could misread the file."""

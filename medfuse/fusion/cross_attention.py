@@ -77,7 +77,8 @@ class _Layer(nn.Module):
             mask = torch.cat([other.mask for other in others], dim=1)
             tokens = tokens + self.dropout(self._attend(tokens, keys, mask))
         tokens = tokens + self.dropout(self.inner(self.norm_inner(tokens)))
-        return tokens * own.mask[..., None]
+        fused: Tensor = tokens * own.mask[..., None]
+        return fused
 
     def _attend(
         self, own: Float[Tensor, "B N D"], other: Float[Tensor, "B M D"], mask: Bool[Tensor, "B M"]
@@ -85,7 +86,8 @@ class _Layer(nn.Module):
         query = self._split(self.query(self.norm_own(own)))
         key, value = (self._split(part) for part in self.key_value(self.norm_other(other)).chunk(2, dim=-1))
         attended = scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])
-        return self.out(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        joined: Tensor = self.out(attended.transpose(1, 2).flatten(2))
+        return joined
 
     def _split(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N d"]:
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)

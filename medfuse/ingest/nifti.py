@@ -6,13 +6,9 @@ or none. Source: the NIfTI-1 standard (Cox et al. 2004), whose world is RAS+ in 
 
 import gzip
 import logging
-import os
-import secrets
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -22,8 +18,9 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from medfuse.domain import Affine, Modality, Quantity, Segmentation, Series, Study, Volume, VolumeGeometry, pseudonym
-from medfuse.errors import StorageError, UnreadableFileError, UnreadableSeriesError
+from medfuse.errors import UnreadableFileError, UnreadableSeriesError
 from medfuse.ingest.uids import path_uid
+from medfuse.storage import write_file
 
 _READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, TypeError, KeyError, zlib.error)
 _MOST_GZIP_RATIO = 1100
@@ -142,7 +139,7 @@ def write_nifti(image: Volume | Segmentation, path: Path, *, dtype: Any = None) 
 
     Args:
         image: Voxels in LPS; the file says RAS.
-        path: Ends in `.nii` or `.nii.gz`; its folder exists. A file of that name is replaced.
+        path: Ends in `.nii` or `.nii.gz`. Missing folders are made, a file of that name is replaced.
         dtype: Type on disk, or None for the type of the voxels. No scaling is written.
 
     Raises:
@@ -157,29 +154,16 @@ def write_nifti(image: Volume | Segmentation, path: Path, *, dtype: Any = None) 
     file.set_qform(affine.to_ras() if affine.is_orthogonal else None, code=1 if affine.is_orthogonal else 0)
     if isinstance(image, Segmentation):
         file.header.set_intent("label")
-    with _written_aside(path) as stream:
+    write_file(path, lambda aside: _save(file, aside))
+
+
+def _save(file: Any, path: Path) -> None:
+    with path.open("xb") as stream:
         if path.name.endswith(".gz"):
             with gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=3, mtime=0) as packed:
                 file.to_stream(packed)
         else:
             file.to_stream(stream)
-
-
-@contextmanager
-def _written_aside(path: Path) -> Iterator[IO[bytes]]:
-    """A stream that becomes `path` when the block ends well, and leaves nothing behind when it does not."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        try:
-            with aside.open("xb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or type(error).__name__}") from error
 
 
 def _open(path: Path) -> Any:

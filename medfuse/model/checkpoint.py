@@ -6,25 +6,24 @@ DIR/checkpoint.json     label set, recipe, parts, calibration, hashes, the resol
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as as_bytes
 
 from medfuse import __version__
 from medfuse.domain.labels import LabelSet
 from medfuse.domain.prediction import ModelIdentity
-from medfuse.errors import CheckpointError, StorageError
+from medfuse.errors import CheckpointError
 from medfuse.model.assemble import ModelSpec, assemble
 from medfuse.model.network import FusionNetwork
 from medfuse.preprocess import Recipe
+from medfuse.storage import whole_folder
 
 SCHEMA_VERSION = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
@@ -104,23 +103,13 @@ def save(
     Raises:
         StorageError: It cannot be written.
     """
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with whole_folder(directory) as folder:
         weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-        save_file(weights, partial / WEIGHTS)
-        stamped = replace(checkpoint, weights_sha256=_file_hash(partial / WEIGHTS))
-        (partial / DESCRIPTION).write_bytes(_ADAPTER.dump_json(stamped, indent=1))
+        (folder / WEIGHTS).write_bytes(as_bytes(weights))
+        stamped = replace(checkpoint, weights_sha256=_file_hash(folder / WEIGHTS))
+        (folder / DESCRIPTION).write_bytes(_ADAPTER.dump_json(stamped, indent=1))
         for name, content in (extra or {}).items():
-            (partial / name).write_bytes(content)
-        _sync(partial)
-        _swap(partial, directory)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise StorageError(
-            f"checkpoint cannot be written to {directory}: {error}; free space there and resume"
-        ) from error
+            (folder / name).write_bytes(content)
 
 
 def describe(directory: Path) -> Checkpoint:
@@ -207,36 +196,3 @@ def _check_text_weights(checkpoint: Checkpoint, network: FusionNetwork, director
 def _file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(directory: Path) -> None:
-    for path in (*directory.iterdir(), directory):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _swap(partial: Path, directory: Path) -> None:
-    """Put `partial` in the place of `directory`; an interruption leaves one of the two whole under a known name."""
-    former = directory.with_name(f".{directory.name}.former")
-    shutil.rmtree(former, ignore_errors=True)
-    if directory.exists():
-        directory.rename(former)
-    partial.rename(directory)
-    shutil.rmtree(former, ignore_errors=True)
-
-
-def recover(directory: Path) -> None:
-    """Finish a swap that was cut short: bring back the former checkpoint when there is no current one."""
-    former = directory.with_name(f".{directory.name}.former")
-    if not directory.exists() and former.exists():
-        former.rename(directory)
-
-
-def tensors_as_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Tensors as the bytes of a safetensors file."""
-    from safetensors.torch import save as as_bytes
-
-    return as_bytes({name: value.detach().cpu().contiguous() for name, value in tensors.items()})

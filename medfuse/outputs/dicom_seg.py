@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 import medfuse
 from medfuse.domain import Code, ModelIdentity, Segment, Segmentation
 from medfuse.ingest.dicom.files import quiet
-from medfuse.outputs.files import write_file
 from medfuse.outputs.segment_codes import codes_for
 from medfuse.outputs.source_grid import SourceGridError, slice_positions
 from medfuse.outputs.source_header import carry_identity, templates_of
+from medfuse.storage import write_file
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from medfuse.domain import Prediction, Segment
 from medfuse.errors import UsageError
-from medfuse.outputs.files import write_file
+from medfuse.storage import write_file
 
 SCHEMA_VERSION = 1
 """Rises when a reader of the older version could misread the file."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.domain import Segmentation
-from medfuse.outputs.files import write_file
+from medfuse.storage import write_file
 
 _DESCRIPTION_LENGTH = 79
 

@@ -17,11 +17,11 @@ from medfuse.errors import StudyError
 from medfuse.ingest import source_datasets
 from medfuse.ingest.dicom.files import quiet
 from medfuse.outputs.dicom_seg import dicom_seg
-from medfuse.outputs.files import whole_folder
 from medfuse.outputs.json import prediction_json
 from medfuse.outputs.masking import identity_terms, masked
 from medfuse.outputs.nifti import save_nifti
 from medfuse.outputs.source_grid import SourceGridError
+from medfuse.storage import whole_folder
 
 if TYPE_CHECKING:
     from pydicom import Dataset

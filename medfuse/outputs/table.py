@@ -22,7 +22,7 @@ from typing import Literal, cast
 
 from medfuse.domain import LabelSet, ModelIdentity, Rejected, StudyOutcome
 from medfuse.errors import StudyError, UsageError
-from medfuse.outputs.files import storage, write_file
+from medfuse.storage import storage, write_file
 
 _FIRST = ("study_instance_uid", "accession_number", "status", "reason", "model")
 _PROBABILITY, _VOLUME = "probability_", "volume_mm3_"

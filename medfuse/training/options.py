@@ -87,6 +87,7 @@ class TrainingPlan:
         training: How it is trained.
         config: The resolved config, as plain data, for the checkpoint.
         config_sha256: Its hash.
+        config_yaml: The same config as YAML, to stand beside the run.
     """
 
     name: str
@@ -98,3 +99,4 @@ class TrainingPlan:
     training: TrainingOptions
     config: Mapping[str, Any] = field(default_factory=dict)
     config_sha256: str = ""
+    config_yaml: str = ""

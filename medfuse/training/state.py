@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from safetensors.torch import save as as_bytes
 
 from medfuse.errors import CheckpointError
-from medfuse.model.checkpoint import tensors_as_bytes
 
 TENSORS, PROGRESS = "optimizer.safetensors", "progress.json"
 
@@ -38,11 +38,11 @@ class Progress:
 def as_files(optimizer: torch.optim.Optimizer, progress: Progress) -> dict[str, bytes]:
     """The files to lay beside a checkpoint."""
     tensors = {
-        f"{index}.{name}": torch.as_tensor(value)
+        f"{index}.{name}": torch.as_tensor(value).cpu().contiguous()
         for index, values in optimizer.state_dict()["state"].items()
         for name, value in values.items()
     }
-    return {TENSORS: tensors_as_bytes(tensors), PROGRESS: json.dumps(asdict(progress)).encode()}
+    return {TENSORS: as_bytes(tensors), PROGRESS: json.dumps(asdict(progress)).encode()}
 
 
 def restore(optimizer: torch.optim.Optimizer, directory: Path) -> Progress:

@@ -1,5 +1,6 @@
 """A run, from a manifest to a calibrated checkpoint.
 
+    RUN/config.yaml      the resolved config
     RUN/splits.csv       which study is in which split
     RUN/last, RUN/best   checkpoints; `last` also holds what resuming needs
     RUN/log              TensorBoard
@@ -28,7 +29,7 @@ from medfuse.data.loaders import CaseSamples, EpochBatches
 from medfuse.data.samples import Case
 from medfuse.data.splits import SplitItem, split_by_patient
 from medfuse.domain.prediction import Rejected
-from medfuse.errors import CheckpointError, ManifestError, StorageError
+from medfuse.errors import CheckpointError, ManifestError
 from medfuse.ingest.manifest import ManifestRow, read_manifest
 from medfuse.metrics.calibration import apply_temperature, fit_temperature
 from medfuse.metrics.operating_point import choose_operating_point
@@ -36,6 +37,7 @@ from medfuse.model import assemble
 from medfuse.model import checkpoint as checkpoints
 from medfuse.model.checkpoint import Calibration, Checkpoint
 from medfuse.seeding import derived_seed
+from medfuse.storage import sweep, write_file
 from medfuse.tensors import Batch
 from medfuse.training import state
 from medfuse.training.loop import Criterion, Losses, Validation, train_epoch, validate
@@ -109,6 +111,7 @@ def train(plan: TrainingPlan, output: Path, watcher: Watcher, *, resume: bool = 
     for name in ("train", "validation"):
         if not parts[name]:
             raise ManifestError(f"the {name} split has no study that can be used; take more studies or fewer folds")
+    write_file(output / "config.yaml", lambda aside: aside.write_text(plan.config_yaml, encoding="utf-8"))
     _write_splits(output / "splits.csv", rows, splits)
     run = _Run(plan, output, watcher, parts["train"], parts["validation"])
     best_epoch = run.go(resume=resume)
@@ -221,8 +224,8 @@ class _Run:
 
     def _resume(self) -> Progress:
         last = self.output / "last"
-        for name in ("last", "best"):
-            checkpoints.recover(self.output / name)
+        if self.output.is_dir():
+            sweep(self.output)
         if not last.exists():
             return Progress()
         saved = checkpoints.describe(last)
@@ -292,13 +295,7 @@ def _write_splits(path: Path, rows: Sequence[ManifestRow], splits: Mapping[str, 
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("study_instance_uid", "patient_key", "split"))
     writer.writerows((row.study_instance_uid, row.patient_key, splits[row.study_instance_uid]) for row in rows)
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(table.getvalue(), encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}; choose another --output") from error
+    write_file(path, lambda aside: aside.write_text(table.getvalue(), encoding="utf-8"))
 
 
 def _record(log: "SummaryWriter", epoch: int, losses: Losses, seen: Validation | None) -> None:

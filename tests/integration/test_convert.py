@@ -87,7 +87,7 @@ def test_interrupted_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("medfuse.ingest.nifti.os.fsync", interrupt)
+    monkeypatch.setattr("medfuse.storage.os.fsync", interrupt)
     assert run("convert", tmp_path / "in", "--output", tmp_path / "out") == 130
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -100,9 +100,9 @@ def test_a_full_disk_is_exit_code_2(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("medfuse.ingest.nifti.os.fsync", full)
+    monkeypatch.setattr("medfuse.storage.os.fsync", full)
     assert run("convert", tmp_path / "in", "--output", tmp_path / "out") == 2
-    assert "No space left" in capfd.readouterr().err
+    assert "no space left" in capfd.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
 
 

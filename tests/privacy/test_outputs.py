@@ -133,7 +133,8 @@ def test_headers_that_are_refused_are_not_quoted(tmp_path: Path, said: list[str]
 def test_a_full_disk_and_a_bad_uid_name_no_patient(
     tmp_path: Path, study: Study, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medfuse.outputs import files, study_folder
+    from medfuse import storage as files
+    from medfuse.outputs import study_folder
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -176,17 +176,18 @@ def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def fail(_: int) -> None:
         raise error
 
-    monkeypatch.setattr("medfuse.ingest.nifti.os.fsync", fail)
+    monkeypatch.setattr("medfuse.storage.os.fsync", fail)
     with pytest.raises((StorageError, KeyboardInterrupt)) as caught:
         write_nifti(volume(volume().voxels + 1), path)
-    assert isinstance(caught.value, KeyboardInterrupt) or "No space left" in str(caught.value)
+    assert isinstance(caught.value, KeyboardInterrupt) or "no space left" in str(caught.value)
     assert [file.name for file in tmp_path.iterdir()] == ["x.nii.gz"]
     assert path.read_bytes() == before
 
 
-def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="nowhere"):
-        write_nifti(volume(), tmp_path / "nowhere" / "x.nii")
+def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="file"):
+        write_nifti(volume(), tmp_path / "file" / "x.nii")
 
 
 def test_uids_of_places_are_valid_and_differ(tmp_path: Path) -> None:

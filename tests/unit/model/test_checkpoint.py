@@ -98,9 +98,3 @@ def test_a_failed_write_leaves_the_former_one(saved: Path, tiny_bert: Path, monk
         checkpoints.save(checkpoints.describe(saved), make_network(tiny_bert), saved)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
     assert [path.name for path in saved.parent.iterdir()] == ["best"]
-
-
-def test_a_swap_that_was_cut_short_is_finished(saved: Path) -> None:
-    saved.rename(saved.with_name(".best.former"))
-    checkpoints.recover(saved)
-    assert checkpoints.describe(saved).name == "made"

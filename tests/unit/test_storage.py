@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from medfuse import storage as files
 from medfuse.errors import StorageError
-from medfuse.outputs import files
-from medfuse.outputs.files import sweep, whole_folder, write_file
+from medfuse.storage import sweep, whole_folder, write_file
 
 
 def failing(code: int) -> Callable[..., None]:
@@ -167,7 +167,7 @@ def test_a_file_or_link_of_that_name_is_replaced_and_its_target_untouched(tmp_pa
 DYING = """
 import os, sys
 from pathlib import Path
-from medfuse.outputs.files import whole_folder
+from medfuse.storage import whole_folder
 with whole_folder(Path(sys.argv[1])) as partial:
     (partial / "a.txt").write_text("half")
     print("ready", flush=True)
@@ -232,7 +232,7 @@ def test_a_real_limit_on_the_disk(tmp_path: Path) -> None:
 import resource, signal, sys
 from pathlib import Path
 from medfuse.errors import StorageError
-from medfuse.outputs.files import whole_folder
+from medfuse.storage import whole_folder
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 try:
