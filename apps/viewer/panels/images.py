@@ -51,18 +51,8 @@ def show(study: Study | None, prediction: Prediction | None, segmentation: Path 
 def _fragment(
     study: Study, prediction: Prediction | None, segmentation: Path | None, choices: tuple[SeriesChoice, ...]
 ) -> None:
-    chosen = choices[0]
-    if len(choices) > 1:
-        number = st.segmented_control(
-            "Series",
-            range(len(choices)),
-            format_func=lambda n: choices[n].label,
-            default=0,
-            key=f"series/{study.study_instance_uid}",
-            label_visibility="collapsed",
-            required=True,
-        )
-        chosen = choices[number or 0]
+    with st.container(key="series"):  # always there, so that the component below keeps its place and its WebGL
+        chosen = _chosen(study, choices)
     try:
         image = _image(chosen.series.series_instance_uid, chosen.series.channel, str(study.path), chosen.series)
         overlay = segmentation.read_bytes() if segmentation and prediction else None
@@ -70,6 +60,22 @@ def _fragment(
         html.notice("error", f"This series cannot be shown: {error}")
         return
     _draw(study, prediction, image, overlay)
+
+
+def _chosen(study: Study, choices: tuple[SeriesChoice, ...]) -> SeriesChoice:
+    """The series that the reader chose; the first one until then."""
+    if len(choices) == 1:
+        return choices[0]
+    number = st.segmented_control(
+        "Series",
+        range(len(choices)),
+        format_func=lambda n: choices[n].label,
+        default=0,
+        key=f"series/{study.study_instance_uid}",
+        label_visibility="collapsed",
+        required=True,
+    )
+    return choices[number or 0]
 
 
 def _draw(study: Study, prediction: Prediction | None, image: DisplayImage, overlay: bytes | None) -> None:
