@@ -237,3 +237,20 @@ def test_a_real_chest_ct_is_scored_by_a_model_of_its_family(shared_data: Path, t
     for name in ("ct-dicom", "lidc-dicom"):
         assert medfuse("score", run, shared_data / name, "--output", results) == 0
     assert [row.status for row in read_scores(results / "scores.csv")] == ["scored", "scored"]
+
+
+def test_no_identity_stands_in_a_run_a_manifest_or_a_result(root: Path, new: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    medfuse("score", root / "run", new, "--output", results)
+    planted: set[bytes] = set()
+    for path in (path for path in (root / "studies").rglob("*") if path.is_file() and not path.suffix):
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        family_name = str(header.PatientName).split("^")[0]
+        planted |= {family_name.encode(), str(header.PatientID).encode(), str(header.PatientBirthDate).encode()}
+    planted.discard(b"")
+    assert len(planted) > STUDIES / 2
+    places = [*(root / "run").rglob("*"), root / "manifest.csv", *results.rglob("*")]
+    for path in (path for path in places if path.is_file() and path.suffix != ".dcm"):
+        content = path.read_bytes()
+        found = [word for word in planted if word in content]
+        assert not found, f"{path.name} holds an identity"
