@@ -1,0 +1,167 @@
+"""A small folder of results over real DICOM files, for the tests of the dashboard."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from medfuse.domain import (
+    Affine,
+    Evidence,
+    Finding,
+    LabelSet,
+    ModelIdentity,
+    Prediction,
+    Rejected,
+    Scored,
+    Segment,
+    Segmentation,
+    SegmentVolume,
+    VolumeGeometry,
+)
+from medfuse.outputs import ScoreTable, write_nifti, write_prediction
+
+SHAPE = (64, 64, 24)
+LABELS = LabelSet(findings=("lung_nodule", "pleural_effusion"), segments=("nodule", "vessel"))
+MODEL = ModelIdentity(name="phantom-ct", version="0.1.0", weights_sha256="ab" * 32, config_sha256="cd" * 32)
+FIRST, SECOND, THIRD = "1.2.840.1.11", "1.2.840.1.12", "1.2.840.1.13"
+EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+REPORT = (
+    "INDICATION: Persistent cough for six weeks, former smoker.\n"
+    f"HISTORY: Hypertension. {EVIL} **not bold** [link](http://example.org) $x$ :smile:\n"
+    "TECHNIQUE: CT of the chest without contrast.\n"
+    "FINDINGS: A nodule in the right upper lobe.\n"
+)
+TEXT_INPUT = (
+    "Persistent cough for six weeks, former smoker.\n"
+    f"Hypertension. {EVIL} **not bold** [link](http://example.org) $x$ :smile:\n"
+    "CT of the chest without contrast."
+)
+
+
+def write_scored_folder(directory: Path) -> Path:
+    """Three scored studies (the second of a leaky model, without a report) and a rejected one; returns the folder."""
+    results = directory / "results"
+    sources = {uid: {"path": str(write_study(directory / f"source{n}", uid))} for n, uid in enumerate((FIRST, SECOND))}
+    write_report(directory / "source0")
+    results.mkdir()
+    with ScoreTable(results / "scores.csv", LABELS) as table:
+        for outcome in outcomes():
+            table.append(outcome)
+            if isinstance(outcome, Scored):
+                folder = results / outcome.prediction.study_instance_uid
+                folder.mkdir()
+                write_prediction(outcome.prediction, folder / "prediction.json")
+                write_nifti(segmentation(), folder / "segmentation.nii.gz")
+    (results / "sources.json").write_text(json.dumps(sources))
+    return results
+
+
+def outcomes() -> tuple[Scored | Rejected, ...]:
+    """The outcomes in the order of scoring; the third study's source is not on the disk."""
+    leaky = ModelIdentity(
+        name="leaky", version="0.1.0", weights_sha256="ef" * 32, config_sha256="cd" * 32, leakage_allowed=True
+    )
+    return (
+        Scored(prediction=prediction(FIRST, "ACC-001", (0.91, 0.12))),
+        Scored(prediction=prediction(SECOND, "ACC-002", (0.35, 0.71), model=leaky, text="", missing=("text",))),
+        Scored(prediction=prediction(THIRD, "ACC-003", (0.05, 0.02))),
+        Rejected(study_instance_uid="1.2.840.1.14", accession_number="ACC-004", reason="MIXED_PATIENTS", detail="two"),
+    )
+
+
+def prediction(
+    uid: str,
+    accession: str,
+    probabilities: tuple[float, float],
+    *,
+    model: ModelIdentity = MODEL,
+    text: str = TEXT_INPUT,
+    missing: tuple[str, ...] = (),
+) -> Prediction:
+    """A prediction whose nodule rests on the words `former smoker`."""
+    start = text.find("former smoker")
+    evidence = (Evidence(start=start, end=start + len("former smoker"), weight=0.8),) if start >= 0 else ()
+    nodule, effusion = probabilities
+    return Prediction(
+        study_instance_uid=uid,
+        accession_number=accession,
+        model=model,
+        findings=(
+            Finding(name="lung_nodule", probability=nodule, operating_point=0.5, calibrated=True, evidence=evidence),
+            Finding(name="pleural_effusion", probability=effusion),
+        ),
+        segment_volumes=(SegmentVolume(name="nodule", volume_mm3=412.0), SegmentVolume(name="vessel", volume_mm3=96.5)),
+        series_used={"ct": f"{uid}.1"},
+        missing=missing,
+        text_input=text,
+        created_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).isoformat(),
+    )
+
+
+def write_study(folder: Path, uid: str) -> Path:
+    """A chest-like CT as DICOM: air, a body, two lungs, a bright nodule and a vessel; voxels of 1 x 1 x 2.5 mm."""
+    folder.mkdir(parents=True)
+    for k in range(SHAPE[2]):
+        header = _slice_header(uid, k)
+        header.PixelData = (hounsfield()[:, :, k].T + 1024).astype("<u2").tobytes()
+        pydicom.dcmwrite(folder / f"IM{k:03d}", header, enforce_file_format=True)
+    return folder
+
+
+def write_report(folder: Path) -> None:
+    """The report beside the images."""
+    (folder / "report.txt").write_text(REPORT, encoding="utf-8")
+
+
+def hounsfield() -> np.ndarray:
+    """The CT values, shape `SHAPE`."""
+    i, j, k = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
+    values = np.full(SHAPE, -1000.0)
+    values[((i - 32) / 28) ** 2 + ((j - 32) / 22) ** 2 < 1] = 40
+    for centre in (20, 44):
+        values[((i - centre) / 9) ** 2 + ((j - 31) / 15) ** 2 + ((k - 12) / 11) ** 2 < 1] = -850
+    values[label_map() > 0] = 60
+    return values
+
+
+def label_map() -> np.ndarray:
+    """A ball, 1, and a rod along k, 2; shape `SHAPE`."""
+    i, j, k = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[(i - 45) ** 2 + (j - 36) ** 2 < 4] = 2
+    labels[(i - 20) ** 2 + (j - 26) ** 2 + (2.5 * (k - 14)) ** 2 < 25] = 1
+    return labels
+
+
+def segmentation() -> Segmentation:
+    """The label map on the grid of the CT."""
+    affine = Affine.from_parts(origin_mm=(-32, -32, 100), direction=np.eye(3), spacing_mm=(1, 1, 2.5))
+    return Segmentation(
+        label_map=label_map(),
+        geometry=VolumeGeometry(shape=SHAPE, affine=affine),
+        segments=tuple(Segment(number=n, name=name) for n, name in enumerate(LABELS.segments, start=1)),
+    )
+
+
+def _slice_header(uid: str, k: int) -> Dataset:
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = CTImageStorage
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = f"{uid}.1.{k + 1}"
+    header.StudyInstanceUID, header.SeriesInstanceUID = uid, f"{uid}.1"
+    header.FrameOfReferenceUID = f"{uid}.9"
+    header.PatientID, header.PatientName, header.Modality = f"patient{uid[-2:]}", "Planted^Name", "CT"
+    header.SeriesNumber, header.InstanceNumber, header.SeriesDescription = 2, k + 1, "Chest 2.5 mm"
+    header.ImagePositionPatient = [-32, -32, 100 + 2.5 * k]
+    header.ImageOrientationPatient, header.PixelSpacing, header.SliceThickness = [1, 0, 0, 0, 1, 0], [1, 1], 2.5
+    header.Columns, header.Rows, header.SamplesPerPixel = SHAPE[0], SHAPE[1], 1
+    header.PhotometricInterpretation, header.PixelRepresentation = "MONOCHROME2", 0
+    header.BitsAllocated, header.BitsStored, header.HighBit = 16, 16, 15
+    header.RescaleSlope, header.RescaleIntercept = 1, -1024
+    return header
