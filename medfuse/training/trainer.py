@@ -5,7 +5,7 @@
     RUN/last, RUN/best   checkpoints; `last` also holds what resuming needs
     RUN/log              TensorBoard
 
-`best` is the checkpoint with the lowest validation loss. Its temperatures and operating points come from the
+`best` is the checkpoint with the lowest validation loss, or the last one (`training.select`). Its temperatures and operating points come from the
 validation split. A resumed run equals an uninterrupted one: it goes on from the last whole epoch.
 """
 
@@ -196,7 +196,11 @@ class _Run:
 
     def _save(self, epoch: int, progress: Progress, seen: Validation | None) -> Progress:
         """Keep `last`, and `best` when the validation says so."""
-        better = seen is not None and (progress.best_score is None or seen.losses.total < progress.best_score)
+        better = seen is not None and (
+            self.plan.training.select == "last"
+            or progress.best_score is None
+            or seen.losses.total < progress.best_score
+        )
         progress = replace(progress, epoch=epoch + 1, step=progress.step + len(self.order))
         if better and seen is not None:
             progress = replace(progress, best_score=seen.losses.total, best_epoch=epoch)
