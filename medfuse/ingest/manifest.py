@@ -9,8 +9,6 @@ Cells that a spreadsheet would take for a formula are written behind an apostrop
 import csv
 import io
 import json
-import os
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +17,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from medfuse.domain import LabelValue, Study
-from medfuse.errors import ManifestError, StorageError, StudyError, UsageError
+from medfuse.errors import ManifestError, StudyError, UsageError
 from medfuse.ingest.scan import ScanResult, find_studies
+from medfuse.storage import write_file
 
 LABEL_PREFIX = "label_"
 """Columns of this prefix hold one finding each."""
@@ -327,16 +326,5 @@ def _scanned(root: Path) -> tuple[dict[str, Study], dict[str, Any]]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    """Write a file aside, bring it to the disk, and give it its name."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        try:
-            with aside.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or type(error).__name__}") from error
+    content = text.encode("utf-8", errors="surrogateescape")
+    write_file(path, lambda aside: aside.write_bytes(content))

@@ -49,8 +49,8 @@ class TrainingOptions:
         finding_weight: Weight of the findings' loss.
         segment_weight: Weight of the segmentation's loss.
         volume_weight: Weight, within it, of the error of the segments' volumes.
-        select: Which epoch becomes `RUN/best`: the one with the lowest loss on `validation`, or the `last` one, which the
-            schedule ends on and which a validation split of a few studies cannot better.
+        select: Which epoch becomes `RUN/best`: the one with the lowest loss on `validation`, or the `last` one, where
+            the schedule ends, for a validation split of too few studies to tell.
         validate_every: Epochs between validations; the last epoch is always validated.
         precision: `bf16` or `fp32`; `auto` takes bf16 where the device is faster with it.
         augment: How much samples are varied; None for not at all.

@@ -5,8 +5,9 @@
     RUN/last, RUN/best   checkpoints; `last` also holds what resuming needs
     RUN/log              TensorBoard
 
-`best` is the checkpoint with the lowest validation loss, or the last one (`training.select`). Its temperatures and operating points come from the
-validation split. A resumed run equals an uninterrupted one: it goes on from the last whole epoch.
+`best` is the checkpoint with the lowest validation loss, or the last one (`training.select`). Its temperatures and
+operating points come from the validation split. A resumed run equals an uninterrupted one: it goes on from the last
+whole epoch.
 """
 
 import csv
