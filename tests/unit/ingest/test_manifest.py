@@ -148,7 +148,7 @@ def test_a_manifest_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("medfuse.storage.os.fsync", full)
-    with pytest.raises(StorageError, match="No space left"):
+    with pytest.raises(StorageError, match="no space left"):
         write_manifest(path, [row("2")])
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
