@@ -1,5 +1,6 @@
 """Manifest rows -> cases in memory. A study that cannot be used is named with its reason, and the rest goes on."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from medfuse.errors import ManifestError, StudyError
 from medfuse.ingest import read_segmentation
 from medfuse.ingest.manifest import ManifestRow, study_of
 from medfuse.preprocess import PreparedStudy, Recipe, prepare_study
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,10 +42,12 @@ def read_cases(
     cases: dict[str, Case] = {}
     rejected: list[Rejected] = []
     segments_seen: set[str] = set()
+    unread = 0
     for row in rows:
         try:
             study = study_of(row)
             prepared = prepare_study(study, recipe)
+            unread += bool(study.reports) and not prepared.text
             truth = true_segmentation(study, prepared) if label_set.segments else None
             segments_seen |= {segment.name.casefold() for segment in truth.segments} if truth else set()
             cases[row.study_instance_uid] = case_of(
@@ -54,6 +59,14 @@ def read_cases(
             )
         on_case()
     _check(rows, cases, rejected, label_set, segments_seen)
+    if unread:
+        sections = ", ".join(recipe.text_sections)
+        LOG.warning(
+            "%d of %d studies have a report and nothing under %s: they count as without text",
+            unread,
+            len(rows),
+            sections,
+        )
     return CaseSet(cases=cases, rejected=tuple(rejected))
 
 

@@ -1,0 +1,60 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from medfuse.data.cases import read_cases
+from medfuse.domain import LabelSet, LabelValue, Modality
+from medfuse.errors import ManifestError
+from medfuse.ingest import find_studies
+from medfuse.ingest.manifest import ManifestRow, row_of
+from medfuse.preprocess import ChannelRule, Recipe
+from tests.unit.ingest.made_dicom import write_series
+
+LABELS = LabelSet(findings=("large",))
+
+
+def recipe(modality: Modality) -> Recipe:
+    return Recipe(channels=(ChannelRule(name="a", modality=modality),), spacing_mm=(1, 1, 1), size=(8, 8, 8))
+
+
+def row(folder: Path, report: str = "") -> ManifestRow:
+    write_series(folder)
+    if report:
+        (folder / "report.txt").write_text(report)
+    (study,) = find_studies(folder).studies
+    return row_of(study, folder, {"large": LabelValue.PRESENT})
+
+
+def modality_of(made: ManifestRow) -> Modality:
+    return Modality(made.modalities[0])
+
+
+def test_text_under_no_heading_is_not_read_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = row(tmp_path / "a", "Memory loss in a man of 74.")
+    with caplog.at_level(logging.WARNING, logger="medfuse"):
+        found = read_cases([made], recipe(modality_of(made)), LABELS)
+    assert next(iter(found.cases.values())).text == ""
+    assert "1 of 1 studies have a report and nothing under INDICATION" in caplog.text
+
+
+def test_text_under_a_heading_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = row(tmp_path / "a", "HISTORY: Memory loss.\n\nFINDINGS: Small.")
+    found = read_cases([made], recipe(modality_of(made)), LABELS)
+    assert next(iter(found.cases.values())).text == "Memory loss."
+    assert not caplog.text
+
+
+def test_no_usable_study_is_refused_with_the_first_reason(tmp_path: Path) -> None:
+    made = row(tmp_path / "a")
+    with pytest.raises(ManifestError, match="NO_FITTING_SERIES"):
+        read_cases([made], recipe(Modality.PT), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"), [(LabelSet(findings=("lrage",)), "lrage"), (LabelSet(segments=("tumour",)), "tumour")]
+)
+def test_names_that_the_data_lack_are_refused(tmp_path: Path, labels: LabelSet, named: str) -> None:
+    made = row(tmp_path / "a")
+    with pytest.raises(ManifestError, match=named):
+        read_cases([made], recipe(modality_of(made)), labels)
