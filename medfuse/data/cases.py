@@ -1,18 +1,21 @@
 """Manifest rows -> cases in memory. A study that cannot be used is named with its reason, and the rest goes on."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from medfuse.data.samples import Case, case_of
 from medfuse.domain.labels import LabelSet
 from medfuse.domain.prediction import Rejected
-from medfuse.domain.segmentation import Segmentation
+from medfuse.domain.references import reference_masks
 from medfuse.domain.study import Study
 from medfuse.errors import ManifestError, StudyError
 from medfuse.ingest import read_segmentation
 from medfuse.ingest.manifest import ManifestRow, study_of
-from medfuse.preprocess import PreparedStudy, Recipe, prepare_study
+from medfuse.preprocess import PreparedStudy, Recipe, prepare_study, prepare_truth
 
 LOG = logging.getLogger(__name__)
 
@@ -48,11 +51,10 @@ def read_cases(
             study = study_of(row)
             prepared = prepare_study(study, recipe)
             unread += bool(study.reports) and not prepared.text
-            truth = true_segmentation(study, prepared) if label_set.segments else None
-            segments_seen |= {segment.name.casefold() for segment in truth.segments} if truth else set()
-            cases[row.study_instance_uid] = case_of(
-                prepared, recipe, labels=row.labels, truth=truth, label_set=label_set
-            )
+            masks = true_segments(study, prepared, label_set.segments)
+            segments_seen |= {name for name, mask in masks.items() if mask.any()}
+            truth = truth_map(masks, prepared, label_set.segments)
+            cases[row.study_instance_uid] = case_of(prepared, recipe, labels=row.labels, truth=truth)
         except StudyError as error:
             rejected.append(
                 Rejected(study_instance_uid=row.study_instance_uid, reason=error.reason, detail=error.detail)
@@ -70,15 +72,26 @@ def read_cases(
     return CaseSet(cases=cases, rejected=tuple(rejected))
 
 
-def true_segmentation(study: Study, prepared: PreparedStudy) -> Segmentation | None:
-    """The study's delineation on the grid of the prepared study's reference series; None when it has none.
+def true_segments(study: Study, prepared: PreparedStudy, segments: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """The study's delineation of each segment on the grid of its reference series; empty when it has none.
 
     Raises:
-        UnreadableFileError: The delineation cannot be read.
+        StudyError: A delineation cannot be read.
     """
-    if not study.segmentations:
+    delineations = [read_segmentation(path, on=prepared.source_grid) for path in study.segmentations]
+    return reference_masks(delineations, segments) if segments else {}
+
+
+def truth_map(
+    masks: Mapping[str, NDArray[np.bool_]], prepared: PreparedStudy, segments: Sequence[str]
+) -> NDArray[np.uint8] | None:
+    """The masks as one label map on the model grid, segment `n` of the label set as `n`; None without masks."""
+    if not masks:
         return None
-    return read_segmentation(study.segmentations[0], on=prepared.source_grid)
+    label_map = np.zeros(prepared.source_grid.shape, dtype=np.uint8)
+    for number, name in enumerate(segments, start=1):
+        label_map[masks[name]] = number
+    return prepare_truth(label_map, prepared.source_grid, prepared.grid)
 
 
 def _check(
@@ -99,8 +112,8 @@ def _check(
                 f"{', '.join(known) or 'no labels'}: correct the name or index with --labels"
             )
     for segment in label_set.segments:
-        if segment.casefold() not in segments_seen:
+        if segment not in segments_seen:
             raise ManifestError(
-                f"labels.segments names {segment!r}, which no study's delineation has; found "
-                f"{', '.join(sorted(segments_seen)) or 'no delineations'}: correct the name"
+                f"labels.segments names {segment!r}, which no study's delineation shows; correct the name "
+                "(it is that of the DICOM SEG's segment) or leave it out"
             )

@@ -8,8 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from medfuse.domain.labels import LabelSet, LabelValue
-from medfuse.domain.segmentation import Segment, Segmentation
-from medfuse.preprocess import PreparedStudy, Recipe, prepare_truth
+from medfuse.preprocess import PreparedStudy, Recipe
 from medfuse.preprocess.grid import centred, extract
 from medfuse.tensors import Sample
 
@@ -45,35 +44,25 @@ def case_of(
     recipe: Recipe,
     *,
     labels: Mapping[str, LabelValue] | None = None,
-    truth: Segmentation | None = None,
-    label_set: LabelSet | None = None,
+    truth: NDArray[np.uint8] | None = None,
 ) -> Case:
-    """A case from a prepared study, with its truth brought onto the same grid where there is one."""
-    truth_map = None
-    if truth is not None and label_set is not None and label_set.segments:
-        truth_map = prepare_truth(relabelled(truth, label_set), prepared.grid)
+    """A case from a prepared study.
+
+    Args:
+        prepared: The study on the model grid.
+        recipe: How it was prepared.
+        labels: Finding -> value.
+        truth: Label map of the model grid, in the label set's numbers, or None.
+    """
     return Case(
         study_instance_uid=prepared.study.study_instance_uid,
         image=prepared.image,
         channel_present=np.array([rule.name in prepared.series for rule in recipe.channels]),
         text=prepared.text,
-        truth=truth_map,
+        truth=truth,
         labels=dict(labels or {}),
         voxel_volume_ml=prepared.grid.voxel_volume_mm3 / 1000,
     )
-
-
-def relabelled(truth: Segmentation, label_set: LabelSet) -> Segmentation:
-    """The same delineation with the label set's numbers, matched by name, case ignored.
-
-    Segments of other names become background; a segment that the delineation lacks is empty.
-    """
-    position = {name.casefold(): number for number, name in enumerate(label_set.segments, start=1)}
-    table = np.zeros(256, dtype=np.uint8)
-    for segment in truth.segments:
-        table[segment.number] = position.get(segment.name.casefold(), 0)
-    segments = tuple(Segment(number=n, name=name) for n, name in enumerate(label_set.segments, start=1))
-    return Segmentation(label_map=table[truth.label_map], geometry=truth.geometry, segments=segments)
 
 
 def sample_of(

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from medfuse.domain import LabelSet, ModelIdentity, Prediction, Rejected, Scored, Study
+from medfuse.domain.references import reference_masks
 from medfuse.errors import CheckpointError, ManifestError, StudyError, UsageError
 from medfuse.evaluation.cases import Case
 from medfuse.evaluation.evaluate import Subject
-from medfuse.evaluation.references import reference_masks
 from medfuse.ingest import read_segmentation
 from medfuse.ingest.manifest import ManifestRow, read_manifest, study_of
 from medfuse.metrics import EmptyMask, dice, empty_mask, hd95_mm

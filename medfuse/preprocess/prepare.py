@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfuse.domain.geometry import VolumeGeometry
-from medfuse.domain.segmentation import Segmentation
 from medfuse.domain.study import Series, Study
 from medfuse.domain.volume import Volume
 from medfuse.errors import MissingInputError
@@ -72,9 +71,9 @@ def prepare_study(study: Study, recipe: Recipe) -> PreparedStudy:
     )
 
 
-def prepare_truth(truth: Segmentation, grid: VolumeGeometry) -> NDArray[np.uint8]:
-    """A label map on the model grid, nearest neighbour; uint8 of the grid's shape."""
-    return resample(truth.label_map, truth.geometry, grid, mode="nearest").astype(np.uint8)
+def prepare_truth(label_map: NDArray[np.uint8], source: VolumeGeometry, grid: VolumeGeometry) -> NDArray[np.uint8]:
+    """A label map on `source` brought to the model grid, nearest neighbour; uint8 of the grid's shape."""
+    return resample(label_map, source, grid, mode="nearest").astype(np.uint8)
 
 
 def _channel(volume: Volume, grid: VolumeGeometry, rule: ChannelRule) -> NDArray[np.float32]:

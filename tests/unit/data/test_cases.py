@@ -1,14 +1,15 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from medfuse.data.cases import read_cases
-from medfuse.domain import LabelSet, LabelValue, Modality
+from medfuse.data.cases import read_cases, truth_map
+from medfuse.domain import Affine, LabelSet, LabelValue, Modality, Study, VolumeGeometry
 from medfuse.errors import ManifestError
 from medfuse.ingest import find_studies
 from medfuse.ingest.manifest import ManifestRow, row_of
-from medfuse.preprocess import ChannelRule, Recipe
+from medfuse.preprocess import ChannelRule, PreparedStudy, Recipe
 from tests.unit.ingest.made_dicom import write_series
 
 LABELS = LabelSet(findings=("large",))
@@ -58,3 +59,20 @@ def test_names_that_the_data_lack_are_refused(tmp_path: Path, labels: LabelSet, 
     made = row(tmp_path / "a")
     with pytest.raises(ManifestError, match=named):
         read_cases([made], recipe(modality_of(made)), labels)
+
+
+def test_the_label_map_holds_the_label_sets_numbers() -> None:
+    grid = VolumeGeometry(shape=(2, 2, 1), affine=Affine(np.eye(4)))
+    prepared = PreparedStudy(
+        study=Study(study_instance_uid="1", patient_key="k", path=Path()),
+        image=np.zeros((1, 2, 2, 1), dtype=np.float32),
+        grid=grid,
+        source_grid=grid,
+        series={},
+        text="",
+    )
+    tail = np.array([[[True], [False]], [[False], [False]]])
+    label_map = truth_map({"tail": tail, "head": ~tail}, prepared, ("head", "tail"))
+    assert label_map is not None
+    assert label_map.ravel().tolist() == [2, 1, 1, 1]
+    assert truth_map({}, prepared, ("head", "tail")) is None

@@ -4,11 +4,9 @@ import torch
 
 from medfuse.data.augment import Augmentation, AugmentOptions
 from medfuse.data.loaders import CaseSamples, EpochBatches
-from medfuse.data.samples import relabelled, sample_of
-from medfuse.domain import Affine, LabelSet, LabelValue, Segment, Segmentation, VolumeGeometry
+from medfuse.data.samples import sample_of
+from medfuse.domain import LabelValue
 from tests.parts import LABELS, SIZE, make_case
-
-GRID = VolumeGeometry(shape=(2, 2, 1), affine=Affine(np.eye(4)))
 
 
 def test_only_present_and_absent_are_assessed() -> None:
@@ -27,17 +25,6 @@ def test_a_sample_pads_with_each_channels_floor_and_with_background() -> None:
     assert sample.image[1, 0, 8, 8] == pytest.approx(float(case.image[1].min()))
     assert sample.segment_targets[0].eq(0).all()
     assert int((sample.segment_targets > 0).sum()) == int((case.truth[:, 1:17] > 0).sum())  # type: ignore[index]
-
-
-def test_segments_are_matched_by_name_and_not_by_number() -> None:
-    truth = Segmentation(
-        label_map=np.array([[[3], [1]], [[2], [0]]]),
-        geometry=GRID,
-        segments=(Segment(number=1, name="TAIL"), Segment(number=2, name="other"), Segment(number=3, name="Head")),
-    )
-    made = relabelled(truth, LabelSet(segments=("head", "tail", "body")))
-    assert made.label_map.ravel().tolist() == [1, 2, 0, 0]
-    assert [segment.name for segment in made.segments] == ["head", "tail", "body"]
 
 
 def test_augmentation_follows_from_its_seed_and_moves_image_and_truth_alike() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medfuse.domain import Affine, Segment, Segmentation, VolumeGeometry
-from medfuse.evaluation.references import match_segments, reference_masks
+from medfuse.domain.references import match_segments, reference_masks
 
 GRID = VolumeGeometry(shape=(2, 2, 2), affine=Affine(np.eye(4)))
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medfuse.domain import Segment, Segmentation
+from medfuse.domain.segmentation import Segment, Segmentation
 
 _NUMBERED = re.compile(r"(?:segment|label|class|region)?[\s_-]*(\d+)", re.IGNORECASE)
 
