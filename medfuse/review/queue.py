@@ -125,11 +125,16 @@ def worklist(
     shown = shown or QueueFilter()
     keys: dict[SortBy, Callable[[QueueRow], tuple[float | str, ...]]] = {
         SortBy.PROBABILITY: lambda row: (-probability_of(row, shown.finding),),
-        SortBy.OPEN_FIRST: lambda row: (row.status is not ReviewStatus.OPEN, -probability_of(row, shown.finding)),
+        SortBy.OPEN_FIRST: lambda row: (not _is_waiting(row), -probability_of(row, shown.finding)),
         SortBy.ACCESSION: lambda row: (row.accession_number, row.study_instance_uid),
         SortBy.SCORED: lambda row: (),
     }
     return tuple(sorted(filter(shown.lets_through, rows), key=keys[sort]))
+
+
+def _is_waiting(row: QueueRow) -> bool:
+    """Whether there is something to decide and nobody has."""
+    return row.is_scored and row.status is ReviewStatus.OPEN
 
 
 def counts(rows: Iterable[QueueRow]) -> dict[ReviewStatus, int]:

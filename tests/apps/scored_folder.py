@@ -25,7 +25,9 @@ from medfuse.domain import (
 )
 from medfuse.outputs import ScoreTable, write_nifti, write_prediction
 
-SHAPE = (64, 64, 24)
+SHAPE = (128, 128, 40)
+SPACING_MM, THICKNESS_MM = 2.8, 5.0
+ORIGIN_MM = (-179.2, -179.2, 100.0)
 LABELS = LabelSet(findings=("lung_nodule", "pleural_effusion"), segments=("nodule", "vessel"))
 MODEL = ModelIdentity(name="phantom-ct", version="0.1.0", weights_sha256="ab" * 32, config_sha256="cd" * 32)
 FIRST, SECOND, THIRD = "1.2.840.1.11", "1.2.840.1.12", "1.2.840.1.13"
@@ -95,7 +97,10 @@ def prediction(
             Finding(name="lung_nodule", probability=nodule, operating_point=0.5, calibrated=True, evidence=evidence),
             Finding(name="pleural_effusion", probability=effusion),
         ),
-        segment_volumes=(SegmentVolume(name="nodule", volume_mm3=412.0), SegmentVolume(name="vessel", volume_mm3=96.5)),
+        segment_volumes=(
+            SegmentVolume(name="nodule", volume_mm3=32105.0),
+            SegmentVolume(name="vessel", volume_mm3=21756.0),
+        ),
         series_used={"ct": f"{uid}.1"},
         missing=missing,
         text_input=text,
@@ -104,11 +109,12 @@ def prediction(
 
 
 def write_study(folder: Path, uid: str) -> Path:
-    """A chest-like CT as DICOM: air, a body, two lungs, a bright nodule and a vessel; voxels of 1 x 1 x 2.5 mm."""
+    """A chest-like CT as DICOM, one file a slice."""
     folder.mkdir(parents=True)
+    values = hounsfield()
     for k in range(SHAPE[2]):
         header = _slice_header(uid, k)
-        header.PixelData = (hounsfield()[:, :, k].T + 1024).astype("<u2").tobytes()
+        header.PixelData = (values[:, :, k].T + 1024).astype("<u2").tobytes()
         pydicom.dcmwrite(folder / f"IM{k:03d}", header, enforce_file_format=True)
     return folder
 
@@ -119,28 +125,39 @@ def write_report(folder: Path) -> None:
 
 
 def hounsfield() -> np.ndarray:
-    """The CT values, shape `SHAPE`."""
-    i, j, k = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
+    """The CT values, shape `SHAPE`: air, a body with lungs, heart and spine, the vessel and the nodule, some noise."""
     values = np.full(SHAPE, -1000.0)
-    values[((i - 32) / 28) ** 2 + ((j - 32) / 22) ** 2 < 1] = 40
-    for centre in (20, 44):
-        values[((i - centre) / 9) ** 2 + ((j - 31) / 15) ** 2 + ((k - 12) / 11) ** 2 < 1] = -850
+    values[_ellipse((64, 64), (58, 42))] = -90
+    values[_ellipse((64, 64), (54, 38))] = 45
+    for centre in (38, 90):
+        values[_ellipse((centre, 60), (21, 29))] = -860
+    values[_ellipse((70, 52), (17, 15))] = 130
+    values[_ellipse((64, 92), (7, 6))] = 420
     values[label_map() > 0] = 60
-    return values
+    values += np.random.default_rng(0).normal(0, 12, SHAPE)
+    return np.rint(np.clip(values, -1000, 2000))
 
 
 def label_map() -> np.ndarray:
-    """A ball, 1, and a rod along k, 2; shape `SHAPE`."""
-    i, j, k = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
+    """A ball in the right lung, 1, and a rod along k in the left one, 2; shape `SHAPE`."""
+    i, j, k = np.indices(SHAPE)
     labels = np.zeros(SHAPE, dtype=np.uint8)
-    labels[(i - 45) ** 2 + (j - 36) ** 2 < 4] = 2
-    labels[(i - 20) ** 2 + (j - 26) ** 2 + (2.5 * (k - 14)) ** 2 < 25] = 1
+    labels[((i - 92) ** 2 + (j - 66) ** 2 < 12) & (abs(k - 20) < 8)] = 2
+    labels[(i - 36) ** 2 + (j - 52) ** 2 + ((k - 22) * THICKNESS_MM / SPACING_MM) ** 2 < 50] = 1
     return labels
+
+
+def _ellipse(centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
+    i, j, _ = np.indices(SHAPE)
+    inside: np.ndarray = ((i - centre[0]) / radii[0]) ** 2 + ((j - centre[1]) / radii[1]) ** 2 < 1
+    return inside
 
 
 def segmentation() -> Segmentation:
     """The label map on the grid of the CT."""
-    affine = Affine.from_parts(origin_mm=(-32, -32, 100), direction=np.eye(3), spacing_mm=(1, 1, 2.5))
+    affine = Affine.from_parts(
+        origin_mm=ORIGIN_MM, direction=np.eye(3), spacing_mm=(SPACING_MM, SPACING_MM, THICKNESS_MM)
+    )
     return Segmentation(
         label_map=label_map(),
         geometry=VolumeGeometry(shape=SHAPE, affine=affine),
@@ -157,9 +174,10 @@ def _slice_header(uid: str, k: int) -> Dataset:
     header.StudyInstanceUID, header.SeriesInstanceUID = uid, f"{uid}.1"
     header.FrameOfReferenceUID = f"{uid}.9"
     header.PatientID, header.PatientName, header.Modality = f"patient{uid[-2:]}", "Planted^Name", "CT"
-    header.SeriesNumber, header.InstanceNumber, header.SeriesDescription = 2, k + 1, "Chest 2.5 mm"
-    header.ImagePositionPatient = [-32, -32, 100 + 2.5 * k]
-    header.ImageOrientationPatient, header.PixelSpacing, header.SliceThickness = [1, 0, 0, 0, 1, 0], [1, 1], 2.5
+    header.SeriesNumber, header.InstanceNumber, header.SeriesDescription = 2, k + 1, "Chest 5 mm"
+    header.ImagePositionPatient = [*ORIGIN_MM[:2], ORIGIN_MM[2] + THICKNESS_MM * k]
+    header.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    header.PixelSpacing, header.SliceThickness = [SPACING_MM, SPACING_MM], THICKNESS_MM
     header.Columns, header.Rows, header.SamplesPerPixel = SHAPE[0], SHAPE[1], 1
     header.PhotometricInterpretation, header.PixelRepresentation = "MONOCHROME2", 0
     header.BitsAllocated, header.BitsStored, header.HighBit = 16, 16, 15

@@ -72,7 +72,7 @@ def test_worklist_lists_every_study_with_its_result(opened: AppTest) -> None:
     assert [row["study"] for row in rows] == ["ACC-001", "ACC-002", "ACC-003", "ACC-004"]
     assert [row["result"] for row in rows] == ["scored", "scored", "scored", "MIXED_PATIENTS"]
     assert (rows[1]["leading"], rows[1]["highest"]) == ("pleural effusion", pytest.approx(0.71))
-    assert "<b>4</b> open" in page(opened)
+    assert "<b>3</b> open" in page(opened)
     assert "<b>1</b> without a result" in page(opened)
 
 
@@ -100,7 +100,7 @@ def test_findings_say_what_they_rest_on(opened: AppTest) -> None:
     html = page(read(opened, FIRST))
     for words in ("lung nodule", "0.91", "present", "threshold 0.50, calibrated", "no operating point, not calibrated"):
         assert words in html
-    assert "412 mm³" in html
+    assert "32,105 mm³" in html
     assert "do without" not in html
     assert "state the answer" not in html
 
@@ -213,7 +213,7 @@ def test_a_broken_prediction_says_so_and_the_images_stay(
 def test_the_viewer_is_fed_the_series_the_overlay_and_the_presets(opened: AppTest) -> None:
     (component,) = read(opened, FIRST).get("component_instance")
     arguments = json.loads(component.proto.json_args)
-    assert arguments["shape"] == [64, 64, 24]
+    assert arguments["shape"] == [128, 128, 40]
     assert [window["name"] for window in arguments["windows"]] == ["Soft tissue", "Lung", "Liver", "Bone", "Brain"]
     assert [(s["number"], s["name"]) for s in arguments["segments"]] == [(1, "nodule"), (2, "vessel")]
     assert {argument.key for argument in component.proto.special_args} == {"image", "overlay"}

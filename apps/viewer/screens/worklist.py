@@ -47,7 +47,7 @@ def _list(rows: Sequence[QueueRow], hint: DeltaGenerator) -> None:
     with hint:
         html.draw([html.tag("span", f"{len(shown)} shown, click a row to open it", classes="mf-place")], inline=True)
     order = [row.study_instance_uid for row in shown if row.study_instance_uid]
-    nearest = next((row for row in shown if row.status is ReviewStatus.OPEN and row.study_instance_uid), None)
+    nearest = next((row for row in shown if row.is_scored and row.status is ReviewStatus.OPEN), None)
     start.button(
         f"Read {nearest.title}" if nearest else "Nothing open",
         key="start",
@@ -64,7 +64,7 @@ def _list(rows: Sequence[QueueRow], hint: DeltaGenerator) -> None:
 
 
 def _counts(rows: Sequence[QueueRow]) -> str:
-    numbers = counts(rows)
+    numbers = counts(row for row in rows if row.is_scored)
     parts = [html.tag("span", f"<b>{len(rows)}</b> studies")]
     for status in ReviewStatus:
         parts.append(html.tag("span", f"<b>{numbers[status]}</b> {status.value}", classes=f"mf-dot mf-{status.value}"))
@@ -116,7 +116,7 @@ def _cells(row: QueueRow, findings: Sequence[str]) -> dict[str, Any]:
         "leading": readable(highest[0]) if highest else None,
         "highest": highest[1] if highest else None,
         **{f"p/{finding}": row.probabilities.get(finding) for finding in findings},
-        "status": row.status.value,
+        "status": row.status.value if row.is_scored else "",
         "reviewer": row.reviewer,
         "model": row.model,
     }

@@ -32,7 +32,7 @@ def uids(shown: QueueFilter | None = None, sort: SortBy = SortBy.SCORED) -> str:
     [
         (SortBy.SCORED, "1234"),
         (SortBy.PROBABILITY, "2143"),
-        (SortBy.OPEN_FIRST, "1324"),
+        (SortBy.OPEN_FIRST, "1243"),
         (SortBy.ACCESSION, "2143"),
     ],
 )

@@ -43,7 +43,7 @@ export function outlineOf(labels, dims, spacing) {
   return outline;
 }
 
-/** Of the slice that holds most of a segment: the centre of the segment in it, as voxel indices; null when empty. */
+/** The centre of a segment in the slice that holds most of it (the middle one of several), as indices; null if empty. */
 export function centreOf(labels, dims, number) {
   const [nx, ny, nz] = dims;
   const counts = new Uint32Array(nz);
@@ -58,6 +58,8 @@ export function centreOf(labels, dims, number) {
       }
     }
   }
-  const k = counts.indexOf(Math.max(...counts));
-  return counts[k] ? [sums[2 * k] / counts[k], sums[2 * k + 1] / counts[k], k] : null;
+  const most = Math.max(...counts);
+  const fullest = [...counts.keys()].filter((slice) => counts[slice] === most);
+  const k = fullest[Math.floor(fullest.length / 2)];
+  return most ? [sums[2 * k] / counts[k], sums[2 * k + 1] / counts[k], k] : null;
 }

@@ -3,6 +3,7 @@
 import { SLICE } from "./niivue.js";
 
 const NICE_MM = [500, 200, 100, 50, 20, 10, 5, 2, 1];
+const BAR_HEIGHT = 90; // a plane lower than this has no room for a scale bar
 const BAR_SHARE = 0.3; // the scale bar is at most this part of the plane's width
 
 /** Letters at left, top, right and bottom of each plane, in NiiVue's radiological view with the nose to the left. */
@@ -28,7 +29,7 @@ export function drawMarks(layer, nv) {
       mark(letters[2], x + w - 3, top + height / 2, "end"),
       mark(letters[3], x + w / 2, top + height - 2, "below"),
     );
-    const bar = scaleBar(x, top + height, w, Math.abs(slice.fovMM[0] ?? 0));
+    const bar = Math.abs(height) >= BAR_HEIGHT && scaleBar(x, top + height, w, Math.abs(slice.fovMM[0] ?? 0));
     if (bar) marks.push(bar);
   }
   layer.replaceChildren(...marks);

@@ -137,7 +137,8 @@ function colour() {
   if (find("outline").checked) labels.outline ??= outlineOf(labels.fill, labels.dims, labels.spacing);
   volume.img = find("outline").checked ? labels.outline : labels.fill;
   volume.setColormapLabel(colourTable(state.segments, state.hidden));
-  volume.opacity = find("shown").checked ? Number(find("opacity").value) / 100 : 0;
+  const opacity = Number(find("opacity").value) / 100;
+  volume.opacity = find("shown").checked ? Math.min(1, find("outline").checked ? 2 * opacity : opacity) : 0;
   nv.updateGLVolume();
 }
 
@@ -154,6 +155,7 @@ function chooseLayout(layout) {
   const { nv } = state;
   state.layout = layout;
   press("layouts", layout);
+  find("convention").hidden = layout === "render";
   if (layout === "planes") nv.setCustomLayout(PLANES);
   else nv.clearCustomLayout();
   nv.setSliceType(SLICE[layout]);
