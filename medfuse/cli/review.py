@@ -30,6 +30,7 @@ _SETTINGS = {
     "theme.baseRadius": "small",
     "theme.baseFontSize": "15",
 }
+_OWN_ADDRESSES = frozenset({"127.0.0.1", "::1", "localhost"})
 _GRACE_SECONDS = 10
 
 
@@ -58,7 +59,10 @@ def review(
 
     results = Results(directory)
     _check_free(address, port)
-    typer.echo(f"{len(results.scores)} studies. Open http://{_shown(address)}:{port} in a browser; Ctrl-C ends it.")
+    studies = "1 study" if len(results.scores) == 1 else f"{len(results.scores)} studies"
+    typer.echo(f"{studies}. Open http://{_shown(address)}:{port} in a browser; Ctrl-C ends it.")
+    if address not in _OWN_ADDRESSES:
+        typer.echo("There is no login: whoever reaches this address can read these studies and decide.", err=True)
     _run(command_of(port, address), environment_of(directory))
 
 

@@ -58,7 +58,7 @@ def page(scored_folder: Path) -> Iterator[Any]:
             opened = browser.new_page(viewport=SCREEN)
             opened.set_default_timeout(PATIENCE_MS)
             opened.outside, opened.sent = [], []
-            opened.on("websocket", lambda socket: socket.on("framesent", opened.sent.append))
+            opened.on("websocket", lambda socket: socket.on("framesent", lambda frame: opened.sent.append(frame)))
             opened.route("**/*", lambda route: _local_only(opened, route, port))
             opened.goto(f"http://127.0.0.1:{port}")
             yield opened

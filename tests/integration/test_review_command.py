@@ -111,7 +111,7 @@ def test_it_serves_until_ctrl_c(results: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"1 studies. Open http://127.0.0.1:{port}" in output.replace("\n", " ")
+    assert f"1 study. Open http://127.0.0.1:{port}" in output.replace("\n", " ")
     assert errors.splitlines()[-1] == "interrupted"
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port), timeout=2)
