@@ -25,8 +25,6 @@ class FindingHead(nn.Module):
         regions: Whether region tokens come too.
         heads: Attention heads of each query; must divide `width`.
         dropout: On what was seen and in the read-out.
-        look_dropout: Probability with which a training study goes without what one source showed, so that a finding
-            learns to do with the source that tells it and not to remember studies by the others.
 
     Source: Liu et al. 2021, "Query2Label", for queries of labels; the separate looks are ours.
     """
@@ -41,11 +39,9 @@ class FindingHead(nn.Module):
         regions: bool = False,
         heads: int = 4,
         dropout: float = 0.4,
-        look_dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
-        self.look_dropout = look_dropout
         sources = (*self.modalities, REGIONS) if regions else self.modalities
         self.looks = nn.ModuleDict({source: _Look(width, findings, heads) for source in sources})
         self.inner = nn.Sequential(
@@ -77,15 +73,9 @@ class FindingHead(nn.Module):
         if regions is not None and has_regions is not None:
             part, _ = self.looks[REGIONS](regions, torch.ones_like(regions[..., 0], dtype=torch.bool))
             seen.append(part * has_regions[:, None, None])
-        total = self._some(torch.stack(seen)).sum(dim=0)
+        total = torch.stack(seen).sum(dim=0)
         total = total + self.inner(total)
         return (self.dropout(total) * self.weight).sum(dim=-1) + self.bias, attention
-
-    def _some(self, seen: Float[Tensor, "L B F D"]) -> Float[Tensor, "L B F D"]:
-        """What was seen, in training without some of the looks."""
-        if not self.training or len(seen) == 1:
-            return seen
-        return seen * (torch.rand(seen.shape[:2], device=seen.device) >= self.look_dropout)[..., None, None]
 
 
 class _Look(nn.Module):
