@@ -1,5 +1,6 @@
 """`medfuse train`: one config, one run."""
 
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,7 +69,7 @@ def run(settings: "TrainConfig", output: Path, *, resume: bool = False) -> "Trai
     with Bars() as bars:
         result = train_plan(plan, output, bars, resume=resume)
     counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=not _is_first_process())
     console.print(f"trained {plan.name} on {counts} studies; the best epoch was {result.best_epoch + 1}", markup=False)
     console.print(f"checkpoint: {output / 'best'}", markup=False, soft_wrap=True)
     return result
@@ -87,7 +88,7 @@ class Bars(AbstractContextManager["Bars"]):
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
-            console=Console(stderr=True),
+            console=Console(stderr=True, quiet=not _is_first_process()),
         )
         self._task: TaskID | None = None
         self._epochs = 0
@@ -131,6 +132,11 @@ class Bars(AbstractContextManager["Bars"]):
             self._progress.update(
                 self._task, description=f"epoch {min(epoch + 2, self._epochs)}/{self._epochs}", figures=figures
             )
+
+
+def _is_first_process() -> bool:
+    """Whether this is the process of torchrun that speaks; the only one without torchrun."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _check_output(output: Path, *, resume: bool) -> None:

@@ -15,8 +15,10 @@ import io
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,7 +32,7 @@ from medfuse.data.loaders import CaseSamples, EpochBatches
 from medfuse.data.samples import Case
 from medfuse.data.splits import SplitItem, split_by_patient
 from medfuse.domain.prediction import Rejected
-from medfuse.errors import CheckpointError, ManifestError
+from medfuse.errors import CheckpointError, ConfigError, ManifestError
 from medfuse.ingest.manifest import ManifestRow, read_manifest
 from medfuse.metrics.calibration import apply_temperature, fit_temperature
 from medfuse.metrics.operating_point import choose_operating_point
@@ -141,6 +143,13 @@ class _Run:
             seed=plan.seed,
         )
         self.order = EpochBatches(len(training), plan.training.batch_size, plan.seed)
+        # Every process takes the same number of batches, or the others would wait for it for ever.
+        self.steps = len(self.order) // self.accelerator.num_processes
+        if not self.steps:
+            raise ConfigError(
+                f"{self.accelerator.num_processes} processes share {len(self.order)} batches an epoch; start fewer, or "
+                "make training.batch_size smaller"
+            )
         self.validation = CaseSamples(validation, plan.recipe.size, plan.label_set)
         trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
@@ -154,14 +163,18 @@ class _Run:
 
         progress = self._resume() if resume else Progress()
         options = self.plan.training
-        self.watcher.on_training(progress, options.epochs, len(self.order))
-        with SummaryWriter(str(self.output / "log"), purge_step=progress.epoch) as log:
+        self.watcher.on_training(progress, options.epochs, self.steps)
+        with ExitStack() as stack:
+            log = None
+            if self.accelerator.is_main_process:
+                log = stack.enter_context(SummaryWriter(str(self.output / "log"), purge_step=progress.epoch))
             for epoch in range(progress.epoch, options.epochs):
                 losses = self._train_epoch(epoch, progress.step)
                 due = (epoch + 1) % options.validate_every == 0 or epoch + 1 == options.epochs
                 seen = self._validate() if due else None
                 progress = self._save(epoch, progress, seen)
-                _record(log, epoch, losses, seen)
+                if log is not None:
+                    _record(log, epoch, losses, seen)
                 self.watcher.on_epoch(epoch, losses, seen)
         return progress.best_epoch
 
@@ -175,15 +188,16 @@ class _Run:
             self.criterion,
             self.accelerator,
             first_step=first_step,
-            total_steps=self.plan.training.epochs * len(self.order),
+            total_steps=self.plan.training.epochs * self.steps,
             on_step=self.watcher.on_step,
         )
 
     def _training_batches(self) -> Iterator[Batch]:
         """This process's share of the epoch's batches."""
         loader = DataLoader(self.samples, batch_sampler=self.order, collate_fn=self._collate)
-        for number, batch in enumerate(loader):
-            if number % self.accelerator.num_processes == self.accelerator.process_index:
+        processes = self.accelerator.num_processes
+        for number, batch in enumerate(islice(loader, self.steps * processes)):
+            if number % processes == self.accelerator.process_index:
                 yield batch
 
     def _validate(self) -> Validation:
@@ -202,7 +216,7 @@ class _Run:
             or progress.best_score is None
             or seen.losses.total < progress.best_score
         )
-        progress = replace(progress, epoch=epoch + 1, step=progress.step + len(self.order))
+        progress = replace(progress, epoch=epoch + 1, step=progress.step + self.steps)
         if better and seen is not None:
             progress = replace(progress, best_score=seen.losses.total, best_epoch=epoch)
         if self.accelerator.is_main_process:
