@@ -90,4 +90,5 @@ class _Layer(nn.Module):
         return joined
 
     def _split(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N d"]:
-        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        split: Tensor = tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return split

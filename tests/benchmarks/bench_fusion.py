@@ -3,7 +3,8 @@
     python tests/benchmarks/bench_fusion.py --output runs/bench-fusion [--studies DIR] [--labels FILE] [--set k=v ...]
 
 Trains the three on the same folds and seed, measures each on the test fold and prints one table; the figures go to
-OUTPUT/table.json as well. Only the command line of medfuse is used, as a researcher would.
+OUTPUT/table.json as well. Only the command line of medfuse is used, as a researcher would. The same command goes on
+where it was stopped.
 """
 
 import argparse
@@ -53,13 +54,15 @@ def measure(name: str, changes: list[str], manifest: Path, arguments: argparse.N
     """Train one variant and measure it on the test fold."""
     run = arguments.output / name.replace(" ", "-")
     settings = [f"data.manifest={manifest}", *arguments.set, *changes]
-    started = time.monotonic()
-    options = [part for setting in settings for part in ("--set", setting)]
-    medfuse("train", arguments.config, "--output", run, *options)
-    minutes = (time.monotonic() - started) / 60
-    report = run / "evaluation.json"
-    medfuse("evaluate", run, "--manifest", manifest, "--output", report)
-    return {"minutes": minutes, "report": json.loads(report.read_text())}
+    clock, report = run / "minutes.json", run / "evaluation.json"
+    if not clock.is_file():
+        started = time.monotonic()
+        options = [part for setting in settings for part in ("--set", setting)]
+        medfuse("train", arguments.config, "--output", run, *options, *(["--resume"] if run.is_dir() else []))
+        clock.write_text(json.dumps((time.monotonic() - started) / 60))
+    if not report.is_file():
+        medfuse("evaluate", run, "--manifest", manifest, "--output", report)
+    return {"minutes": json.loads(clock.read_text()), "report": json.loads(report.read_text())}
 
 
 def medfuse(*words: object) -> None:
