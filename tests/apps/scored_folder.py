@@ -30,26 +30,37 @@ SPACING_MM, THICKNESS_MM = 2.8, 5.0
 ORIGIN_MM = (-179.2, -179.2, 100.0)
 LABELS = LabelSet(findings=("lung_nodule", "pleural_effusion"), segments=("nodule", "vessel"))
 MODEL = ModelIdentity(name="phantom-ct", version="0.1.0", weights_sha256="ab" * 32, config_sha256="cd" * 32)
-FIRST, SECOND, THIRD = "1.2.840.1.11", "1.2.840.1.12", "1.2.840.1.13"
+FIRST, SECOND, THIRD, HOSTILE = "1.2.840.1.11", "1.2.840.1.12", "1.2.840.1.13", "1.2.840.1.15"
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 REPORT = (
     "INDICATION: Persistent cough for six weeks, former smoker.\n"
-    f"HISTORY: Hypertension. {EVIL} **not bold** [link](http://example.org) $x$ :smile:\n"
+    "HISTORY: Hypertension. No known malignancy.\n"
     "TECHNIQUE: CT of the chest without contrast.\n"
-    "FINDINGS: A nodule in the right upper lobe.\n"
+    "FINDINGS: A rounded opacity in the right lung, no pleural fluid.\n"
+    "IMPRESSION: Solitary nodule in the right lung.\n"
 )
 TEXT_INPUT = (
     "Persistent cough for six weeks, former smoker.\n"
-    f"Hypertension. {EVIL} **not bold** [link](http://example.org) $x$ :smile:\n"
+    "Hypertension. No known malignancy.\n"
     "CT of the chest without contrast."
 )
+HOSTILE_REPORT = f"HISTORY: former smoker {EVIL} **not bold** [link](http://example.org) $x$ :smile:\n"
+HOSTILE_INPUT = f"former smoker {EVIL} **not bold** [link](http://example.org) $x$ :smile:"
 
 
 def write_scored_folder(directory: Path) -> Path:
-    """Three scored studies (the second of a leaky model, without a report) and a rejected one; returns the folder."""
+    """A folder of results over studies beside it; returns the folder.
+
+    The second study is of a leaky model and has no report, the source of the third is not on the disk, the fourth is
+    rejected, the last has a hostile report.
+    """
     results = directory / "results"
-    sources = {uid: {"path": str(write_study(directory / f"source{n}", uid))} for n, uid in enumerate((FIRST, SECOND))}
-    write_report(directory / "source0")
+    sources = {}
+    for n, (uid, report) in enumerate(((FIRST, REPORT), (SECOND, ""), (HOSTILE, HOSTILE_REPORT))):
+        folder = write_study(directory / f"source{n}", uid)
+        sources[uid] = {"path": str(folder)}
+        if report:
+            (folder / "report.txt").write_text(report, encoding="utf-8")
     results.mkdir()
     with ScoreTable(results / "scores.csv", LABELS) as table:
         for outcome in outcomes():
@@ -64,7 +75,7 @@ def write_scored_folder(directory: Path) -> Path:
 
 
 def outcomes() -> tuple[Scored | Rejected, ...]:
-    """The outcomes in the order of scoring; the third study's source is not on the disk."""
+    """The outcomes in the order of scoring."""
     leaky = ModelIdentity(
         name="leaky", version="0.1.0", weights_sha256="ef" * 32, config_sha256="cd" * 32, leakage_allowed=True
     )
@@ -73,6 +84,7 @@ def outcomes() -> tuple[Scored | Rejected, ...]:
         Scored(prediction=prediction(SECOND, "ACC-002", (0.35, 0.71), model=leaky, text="", missing=("text",))),
         Scored(prediction=prediction(THIRD, "ACC-003", (0.05, 0.02))),
         Rejected(study_instance_uid="1.2.840.1.14", accession_number="ACC-004", reason="MIXED_PATIENTS", detail="two"),
+        Scored(prediction=prediction(HOSTILE, "ACC-005", (0.01, 0.01), text=HOSTILE_INPUT)),
     )
 
 
@@ -117,11 +129,6 @@ def write_study(folder: Path, uid: str) -> Path:
         header.PixelData = (values[:, :, k].T + 1024).astype("<u2").tobytes()
         pydicom.dcmwrite(folder / f"IM{k:03d}", header, enforce_file_format=True)
     return folder
-
-
-def write_report(folder: Path) -> None:
-    """The report beside the images."""
-    (folder / "report.txt").write_text(REPORT, encoding="utf-8")
 
 
 def hounsfield() -> np.ndarray:

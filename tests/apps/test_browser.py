@@ -133,6 +133,9 @@ def test_hostile_text_runs_nothing(page: Any) -> None:
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     open_first(page)
+    for title in ("ACC-002", "ACC-003", "ACC-005"):
+        page.get_by_role("button", name="Next").click()
+        page.locator(".mf-title", has_text=title).wait_for()
     report = page.locator(".st-key-report")
     report.get_by_text("<script>").wait_for()
     page.locator(".st-key-whole").get_by_label("Comment on the whole study").fill(EVIL)

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from medfuse.domain import Verdict
 from medfuse.errors import StorageError
 from medfuse.review import ReviewStore
-from tests.apps.scored_folder import EVIL, FIRST, SECOND, THIRD
+from tests.apps.scored_folder import EVIL, FIRST, HOSTILE, SECOND, THIRD
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:streamlit.*")
 
@@ -69,16 +69,16 @@ def table(app: AppTest) -> list[dict[str, object]]:
 def test_worklist_lists_every_study_with_its_result(opened: AppTest) -> None:
     assert not opened.exception
     rows = table(opened)
-    assert [row["study"] for row in rows] == ["ACC-001", "ACC-002", "ACC-003", "ACC-004"]
-    assert [row["result"] for row in rows] == ["scored", "scored", "scored", "MIXED_PATIENTS"]
+    assert [row["study"] for row in rows] == ["ACC-001", "ACC-002", "ACC-003", "ACC-005", "ACC-004"]
+    assert [row["result"] for row in rows] == ["scored"] * 4 + ["MIXED_PATIENTS"]
     assert (rows[1]["leading"], rows[1]["highest"]) == ("pleural effusion", pytest.approx(0.71))
-    assert "<b>3</b> open" in page(opened)
+    assert "<b>4</b> open" in page(opened)
     assert "<b>1</b> without a result" in page(opened)
 
 
 def test_worklist_filters_and_sorts(opened: AppTest) -> None:
     opened.selectbox(key="filter/finding").set_value("pleural_effusion").run()
-    assert [row["study"] for row in table(opened)] == ["ACC-002", "ACC-001", "ACC-003"]
+    assert [row["study"] for row in table(opened)] == ["ACC-002", "ACC-001", "ACC-003", "ACC-005"]
     opened.slider(key="filter/at_least").set_value(0.1).run()
     assert [row["study"] for row in table(opened)] == ["ACC-002", "ACC-001"]
     opened.text_input(key="filter/text").set_value("nothing like it").run()
@@ -92,7 +92,7 @@ def test_start_opens_the_first_open_study_and_next_goes_on(opened: AppTest) -> N
     opened.button(key="next").click().run()
     assert opened.session_state["study"] == SECOND
     opened.button(key="close").click().run()
-    assert len(table(opened)) == 4
+    assert len(table(opened)) == 5
     assert not opened.exception
 
 
@@ -152,8 +152,8 @@ def test_a_decision_that_is_not_kept_is_never_called_saved(opened: AppTest, monk
 
 
 def test_hostile_text_is_drawn_as_text(opened: AppTest) -> None:
-    app = read(opened, FIRST, reviewer=EVIL[:80])
-    decide(app, Verdict.UNSURE, comment=EVIL)
+    app = read(opened, HOSTILE, reviewer=EVIL[:80])
+    decide(app, Verdict.UNSURE, uid=HOSTILE, comment=EVIL)
     html = page(app)
     assert "&lt;script&gt;" in html
     assert "<script" not in html
