@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -174,9 +174,23 @@ def _scroll_and_window_without_a_rerun(page: Any, frame: Any) -> None:
     page.mouse.wheel(0, -400)
     frame.locator("#position").filter(has_not_text=place).wait_for()
     assert np.abs(pixels(frame) - before).mean() > 5
-    page.keyboard.press("1")
+    _drag(page, frame, "right", across=50)
+    assert frame.locator("#window-readout").inner_text() == "W 1800  L -600"
+    frame.get_by_role("button", name="Window", exact=True).click()
+    _drag(page, frame, "left", along=25)
+    assert frame.locator("#window-readout").inner_text() == "W 1800  L -420"
     page.keyboard.press("Space")
+    assert frame.locator("#window-readout").inner_text() == "W 400  L 40"
     assert len(page.sent) == asked
+
+
+def _drag(page: Any, frame: Any, button: Literal["left", "right"], *, across: float = 0, along: float = 0) -> None:
+    box = frame.locator("#slices").bounding_box()
+    x, y = box["x"] + 200, box["y"] + 300
+    page.mouse.move(x, y)
+    page.mouse.down(button=button)
+    page.mouse.move(x + across, y + along, steps=4)
+    page.mouse.up(button=button)
 
 
 def _save_screen(page: Any) -> None:

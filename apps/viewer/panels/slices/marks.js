@@ -3,7 +3,7 @@
 import { SLICE } from "./niivue.js";
 
 const NICE_MM = [500, 200, 100, 50, 20, 10, 5, 2, 1];
-const BAR_HEIGHT = 90; // a plane lower than this has no room for a scale bar
+const LOW = 90; // a plane lower than this has no room for a scale bar, nor for letters above each other
 const BAR_SHARE = 0.3; // the scale bar is at most this part of the plane's width
 
 /** Letters at left, top, right and bottom of each plane, in NiiVue's radiological view with the nose to the left. */
@@ -23,13 +23,14 @@ export function drawMarks(layer, nv) {
     const [left, top, width, height] = slice.leftTopWidthHeight.map((value) => value / ratio);
     const x = left + Math.min(0, width);
     const w = Math.abs(width);
+    const low = height < LOW;
     marks.push(
       mark(letters[0], x + 3, top + height / 2, "start"),
-      mark(letters[1], x + w / 2, top + 2, "above"),
+      mark(letters[1], x + w / 2, low ? top - 2 : top + 2, low ? "below" : "above"),
       mark(letters[2], x + w - 3, top + height / 2, "end"),
-      mark(letters[3], x + w / 2, top + height - 2, "below"),
+      mark(letters[3], x + w / 2, low ? top + height + 2 : top + height - 2, low ? "above" : "below"),
     );
-    const bar = Math.abs(height) >= BAR_HEIGHT && scaleBar(x, top + height, w, Math.abs(slice.fovMM[0] ?? 0));
+    const bar = !low && scaleBar(x, top + height, w, Math.abs(slice.fovMM[0] ?? 0));
     if (bar) marks.push(bar);
   }
   layer.replaceChildren(...marks);

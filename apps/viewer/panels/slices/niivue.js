@@ -24,4 +24,4 @@ export async function loadNiivue() {
 }
 
 export const SLICE = { axial: 0, coronal: 1, sagittal: 2, planes: 3, render: 4 };
-export const DRAG = { measure: 2, pan: 3, crosshair: 8, window: 9 };
+export const DRAG = { none: 0, measure: 2, pan: 3, crosshair: 8 };

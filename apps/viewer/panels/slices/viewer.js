@@ -151,6 +151,27 @@ function applyWindow(preset) {
   showWindow(volume);
 }
 
+/** Width follows the drag across, level the drag along; a whole screen is a few widths, whatever the unit is. */
+function startWindowing(event) {
+  const { nv } = state;
+  const volume = nv.volumes[0];
+  const start = { x: event.clientX, y: event.clientY, low: volume.cal_min, high: volume.cal_max };
+  const width = start.high - start.low;
+  const level = (start.high + start.low) / 2;
+  const unit = width / 250;
+  const drag = (move) => {
+    const wide = Math.max(width + unit * (move.clientX - start.x), unit);
+    const middle = level + unit * (move.clientY - start.y);
+    volume.cal_min = middle - wide / 2;
+    volume.cal_max = middle + wide / 2;
+    nv.refreshLayers(volume, 0);
+    nv.drawScene();
+    showWindow(volume);
+  };
+  window.addEventListener("mousemove", drag);
+  window.addEventListener("mouseup", () => window.removeEventListener("mousemove", drag), { once: true });
+}
+
 function chooseLayout(layout) {
   const { nv } = state;
   state.layout = layout;
@@ -162,13 +183,14 @@ function chooseLayout(layout) {
 }
 
 function chooseMode(mode) {
+  state.mode = mode;
   press("modes", mode);
   state.nv.setMouseEventConfig({
-    leftButton: { primary: DRAG[mode], withShift: DRAG.measure, withCtrl: DRAG.pan },
-    rightButton: DRAG.window,
+    leftButton: { primary: DRAG[mode] ?? DRAG.none, withShift: DRAG.measure, withCtrl: DRAG.pan },
+    rightButton: DRAG.none,
     centerButton: DRAG.pan,
   });
-  state.nv.opts.dragMode = mode === "pan" ? DRAG.pan : DRAG.window;
+  state.nv.opts.dragMode = mode === "pan" ? DRAG.pan : DRAG.none; // with pan, the wheel zooms
 }
 
 function reset() {
@@ -297,6 +319,15 @@ find("help").onclick = () => {
   find("help").setAttribute("aria-expanded", String(!find("keys").hidden));
 };
 
+/** Keys of the page around this frame (previous, next, worklist) work while the pointer is over the images. */
+const PAGE_KEYS = new Set(["n", "p", "w"]);
+
+function passOn(event) {
+  const copy = (type) => new KeyboardEvent(type, { key: event.key, code: event.code, bubbles: true, cancelable: true });
+  window.parent.document.body.dispatchEvent(copy("keydown"));
+  window.parent.document.body.dispatchEvent(copy("keyup"));
+}
+
 const KEYS = {
   o: () => find("shown").click(),
   l: () => find("outline").click(),
@@ -315,7 +346,15 @@ window.addEventListener("keydown", (event) => {
     event.preventDefault();
     action();
   }
+  if (PAGE_KEYS.has(event.key.toLowerCase())) passOn(event);
   if (event.target === canvas) event.stopImmediatePropagation(); // NiiVue's own keys differ from a reader's
 }, true);
 window.addEventListener("keyup", (event) => event.stopImmediatePropagation(), true);
+find("stage").addEventListener("mousedown", (event) => {
+  const windows = event.button === 2 || (event.button === 0 && state.mode === "window" && !event.shiftKey && !event.ctrlKey);
+  if (!windows || event.target !== canvas || !state.nv?.volumes.length) return;
+  event.preventDefault();
+  event.stopPropagation(); // NiiVue's windowing says nothing of what it does, so the readout could not follow
+  startWindowing(event);
+}, true);
 canvas.addEventListener("mouseenter", () => canvas.focus({ preventScroll: true }));
