@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 
 def accelerator_for(precision: Literal["auto", "bf16", "fp32"]) -> Accelerator:
@@ -12,6 +13,8 @@ def accelerator_for(precision: Literal["auto", "bf16", "fp32"]) -> Accelerator:
     Args:
         precision: `auto` takes bf16 where the hardware computes in it.
     """
+    # accelerate keeps the first precision of a process for good; a second run in it may ask for another.
+    AcceleratorState._reset_state()
     bf16 = precision == "bf16" or (precision == "auto" and computes_bf16())
     return Accelerator(mixed_precision="bf16" if bf16 else "no", step_scheduler_with_optimizer=False)
 

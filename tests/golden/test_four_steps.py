@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from medfuse.training.loop import Criterion, train_epoch
 from medfuse.training.options import TrainingOptions
+from medfuse.training.runtime import accelerator_for
 from tests.parts import make_batch, make_network
 
 GOLDEN = {
@@ -29,7 +29,7 @@ def test_four_steps(fusion: str, tiny_bert: Path) -> None:
         [batch] * 4,
         torch.optim.AdamW(network.parameters()),
         Criterion(options),
-        Accelerator(cpu=True),
+        accelerator_for("fp32"),
         first_step=0,
         total_steps=8,
         on_step=losses.append,

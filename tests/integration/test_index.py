@@ -215,8 +215,8 @@ def test_a_full_disk_leaves_nothing_behind(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("medfuse.ingest.manifest.os.fsync", full)
-    check_refusal(run(studies, "--output", tmp_path / "m.csv"), "No space left on device", tmp_path)
+    monkeypatch.setattr("medfuse.storage.os.fsync", full)
+    check_refusal(run(studies, "--output", tmp_path / "m.csv"), "no space left", tmp_path)
 
 
 @pytest.mark.realdata
