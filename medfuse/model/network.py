@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from medfuse.encoders.image import ImageEncoder
 from medfuse.encoders.text import TextEncoder
@@ -62,13 +62,14 @@ class FusionNetwork(nn.Module):
         if self.regions is not None and segment_logits is not None:
             with torch.autocast(segment_logits.device.type, enabled=False):
                 regions = self.regions(segment_logits, batch.voxel_volume_ml, batch.segment_targets, batch.segment_mask)
-        attention = batch.text.mask.new_zeros((len(batch.text.mask), 0, batch.text.mask.shape[1]), dtype=torch.float32)
-        logits = attention.new_zeros((len(attention), 0))
+        studies, words = batch.text.mask.shape
+        logits = batch.voxel_volume_ml.new_zeros((studies, 0))
+        looked: dict[str, Tensor] = {}
         if self.findings is not None:
             with torch.autocast(logits.device.type, enabled=False):
                 logits, looked = self.findings(fused, regions, None if image is None else image.present)
-            if "text" in looked:
-                attention = looked["text"] * batch.text.present[:, None, None]
+        attention = looked.get("text", logits.new_zeros((studies, logits.shape[1], words)))
+        attention = attention * batch.text.present[:, None, None]
         return ModelOutput(finding_logits=logits, segment_logits=segment_logits, text_attention=attention)
 
     def _encode(self, batch: Batch) -> dict[str, ModalityFeatures]:

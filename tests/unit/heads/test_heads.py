@@ -1,11 +1,13 @@
 from pathlib import Path
 
+import pytest
 import torch
 
+from medfuse.domain import LabelSet
 from medfuse.fusion import Presence
 from medfuse.heads import FindingHead, RegionMeasures
 from medfuse.tensors import FusedFeatures, ModalityFeatures
-from tests.parts import make_batch, make_network
+from tests.parts import LABELS, make_batch, make_network
 
 WIDTH = 16
 
@@ -95,6 +97,19 @@ def test_the_text_changes_what_is_delineated(tiny_bert: Path) -> None:
         network(type(batch)(**{**_fields(batch), "text": text})).segment_logits for text in (batch.text, other)
     )
     assert not torch.allclose(before, after)
+
+
+@pytest.mark.parametrize("changes", [{"text": None}, {"image": None}])
+def test_a_model_of_one_modality_answers_with_attention_of_the_same_shape(
+    tiny_bert: Path, changes: dict[str, None]
+) -> None:
+    labels = LABELS if "text" in changes else LabelSet(findings=LABELS.findings)
+    network = make_network(tiny_bert, label_set=labels, **changes).eval()
+    batch = make_batch(network, 2)
+    output = network(batch)
+    assert output.finding_logits.shape == (2, 2)
+    assert output.text_attention.shape == (2, 2, batch.text.mask.shape[1])
+    assert (output.segment_logits is None) == ("image" in changes)
 
 
 def _fields(batch: object) -> dict[str, object]:
