@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from medfuse.domain import Rejected, Study, StudyOutcome
     from medfuse.inference import Predictor
+    from medfuse.outputs import ScoreRow
 
 TABLE, SOURCES = "scores.csv", "sources.json"
 
@@ -86,7 +87,8 @@ def run(
     _write_sources(studies, output)
     with ScoreTable(output / TABLE, predictor.label_set, model=predictor.identity) as table:
         weights = predictor.identity.weights_sha256
-        done = set() if again else {row.study_instance_uid for row in read_scores(output / TABLE) if _is(row, weights)}
+        rows = () if again else read_scores(output / TABLE)
+        done = {row.study_instance_uid for row in rows if is_done(row, weights, output)}
         left = [study for study in studies if study.study_instance_uid not in done]
         counts["kept"] = len(studies) - len(left)
         for refused in rejected:
@@ -133,10 +135,11 @@ def _say(outcome: "StudyOutcome", counts: Counter[str], console: "Console") -> N
         counts["scored"] += 1
 
 
-def _is(row: object, weights_sha256: str) -> bool:
-    """Whether a row of the table is a result of the model with these weights."""
-    status, model = getattr(row, "status", ""), getattr(row, "model", "")
-    return status == "scored" and model.rpartition("@")[2] == weights_sha256[: len(model.rpartition("@")[2])]
+def is_done(row: "ScoreRow", weights_sha256: str, output: Path) -> bool:
+    """Whether a row of the table is a result of the model with these weights whose files are still there."""
+    _, at, start = row.model.rpartition("@")
+    by_this_model = bool(at and start) and weights_sha256.startswith(start)
+    return row.status == "scored" and by_this_model and (output / row.study_instance_uid / "prediction.json").is_file()
 
 
 def _write_sources(studies: "Sequence[Study]", output: Path) -> None:
@@ -144,7 +147,10 @@ def _write_sources(studies: "Sequence[Study]", output: Path) -> None:
     from medfuse.storage import write_file
 
     path = output / SOURCES
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise UsageError(f"{path} is broken; remove it and score again, which writes it anew") from error
     known |= {study.study_instance_uid: {"path": str(study.path.resolve())} for study in studies}
     text = json.dumps(known, indent=1)
     write_file(path, lambda aside: aside.write_text(text, encoding="utf-8"))

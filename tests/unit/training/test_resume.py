@@ -90,6 +90,23 @@ def test_a_finished_run_resumed_does_nothing(tiny_bert: Path, tmp_path: Path) ->
     assert again.losses == []
 
 
+@pytest.mark.parametrize(("select", "best"), [("validation", 0), ("last", 2)])
+def test_the_best_epoch_is_the_one_that_was_asked_for(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, select: str, best: int
+) -> None:
+    losses = iter((1.0, 2.0, 3.0))
+    validate = _Run._validate
+
+    def ever_worse(run: _Run) -> Validation:
+        seen = validate(run)
+        return dataclasses.replace(seen, losses=Losses(total=next(losses), findings=0.0, segments=0.0))
+
+    monkeypatch.setattr(_Run, "_validate", ever_worse)
+    plan = make_plan(tiny_bert)
+    plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, select=select))
+    assert _Run(plan, tmp_path, Watch(), TRAINING, VALIDATION).go(resume=False) == best
+
+
 def test_another_config_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
     run(tiny_bert, tmp_path, Watch())
     plan = dataclasses.replace(make_plan(tiny_bert), config_sha256="another")
