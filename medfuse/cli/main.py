@@ -36,7 +36,7 @@ COMMANDS: dict[str, str] = {
     "demo": "See the whole job on made studies: index, train, evaluate, score.",
     "doctor": "Tell what is installed, what is missing and how to get it.",
 }
-"""Command name -> its line in `medfuse --help`. The module is `medfuse.cli.<name>`."""
+"""Command name -> its line in `medfuse --help`. The module is `medfuse.cli.<name>`, with `_` for `-`."""
 
 _ABOUT = "Fuse medical images with clinical text, to diagnose and to delineate. Research software: it decides nothing."
 _SECTIONS = ("Args:", "Arguments:", "Returns:", "Raises:", "Example:", "Examples:", "Note:", "Source:")
@@ -77,7 +77,8 @@ def application(command: str | None = None) -> typer.Typer:
 
 def load_command(name: str) -> Command:
     """Import the function of the command `name`."""
-    function: Command = getattr(importlib.import_module(f"medfuse.cli.{name}"), name)
+    python_name = name.replace("-", "_")
+    function: Command = getattr(importlib.import_module(f"medfuse.cli.{python_name}"), python_name)
     return function
 
 

@@ -15,10 +15,11 @@ from medfuse.domain.prediction import (
 from medfuse.domain.report import Report, ReportSection, SectionName
 from medfuse.domain.review import Review, Verdict
 from medfuse.domain.segmentation import Code, Segment, Segmentation
-from medfuse.domain.study import Modality, Series, Study, pseudonym
+from medfuse.domain.study import Acquisition, Modality, Series, Study, pseudonym
 from medfuse.domain.volume import Quantity, Volume
 
 __all__ = [
+    "Acquisition",
     "Affine",
     "Code",
     "Evidence",

@@ -26,28 +26,82 @@ def pseudonym(identifier: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Acquisition:
+    """How a series was made, as far as its headers say: what a rule may choose among series by.
+
+    Args:
+        n_slices: Number of slices of the volume; None where nobody looked.
+        spacing_mm: Distance between neighbouring voxels along i, j, k in mm; None where unknown.
+        thickness_mm: Slice Thickness (0018,0050).
+        orientation: `axial`, `coronal` or `sagittal` by the slice normal's largest component, `oblique` when that is
+            more than 25 degrees away; empty where unknown.
+        frame_of_reference_uid: Frame of Reference UID (0020,0052): series that share it share one space.
+        image_type: Image Type (0008,0008), upper case.
+        protocol: Protocol Name (0018,1030).
+        body_part: Body Part Examined (0018,0015).
+        kernel: Convolution Kernel (0018,1210) of a CT.
+        contrast: Contrast/Bolus Agent (0018,0010); empty for none.
+        sequence: Scanning Sequence (0018,0020) and Sequence Name (0018,0024) of an MR.
+        echo_time_ms: Echo Time (0018,0081).
+        repetition_time_ms: Repetition Time (0018,0080).
+        inversion_time_ms: Inversion Time (0018,0082).
+        b_value: Diffusion b-value (0018,9087), s/mm2.
+        manufacturer: Manufacturer (0008,0070).
+    """
+
+    n_slices: int | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    thickness_mm: float | None = None
+    orientation: str = ""
+    frame_of_reference_uid: str = ""
+    image_type: tuple[str, ...] = ()
+    protocol: str = ""
+    body_part: str = ""
+    kernel: str = ""
+    contrast: str = ""
+    sequence: str = ""
+    echo_time_ms: float | None = None
+    repetition_time_ms: float | None = None
+    inversion_time_ms: float | None = None
+    b_value: float | None = None
+    manufacturer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One image series of a study that can become one volume.
+    """One image series of a study, or one part of it, that can become one volume.
+
+    A DICOM series that holds several volumes (echoes, phases, b-values, stacks) is one `Series` a volume; they share
+    the UID and differ in `part`.
 
     Args:
         series_instance_uid: DICOM's UID, or one made from the path for NIfTI.
+        part: Which volume of the series it is, e.g. `echo-2`; empty when the series holds one.
         modality: What made it.
         description: Series Description (0008,103E), for choosing among series; may be empty.
         number: Series Number (0020,0011), or None.
         files: The files that hold its voxels: DICOM instances in any order, or one NIfTI file.
         channel: Index into the last axis of a 4D NIfTI file, or None.
+        acquisition: How it was made.
     """
 
     series_instance_uid: str
+    part: str = ""
     modality: Modality
     description: str = ""
     number: int | None = None
     files: tuple[Path, ...]
     channel: int | None = None
+    acquisition: Acquisition = Acquisition()
 
     def __post_init__(self) -> None:
         if not self.files:
             raise ValueError(f"series {self.series_instance_uid} has no files")
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other series of its study: the UID, and `/part` for a part of a series."""
+        return f"{self.series_instance_uid}/{self.part}" if self.part else self.series_instance_uid
 
     @property
     def is_nifti(self) -> bool:
