@@ -17,12 +17,14 @@ class SegmentationHead(nn.Module):
 
     Args:
         out_channels: Channels of the pyramid, fine to coarse.
-        strides: Strides of the pyramid, fine to coarse.
+        strides: Strides of the pyramid along i, j, k, fine to coarse.
         width: Width of a token.
         classes: Number of segments and the background.
     """
 
-    def __init__(self, out_channels: Sequence[int], strides: Sequence[int], width: int, /, *, classes: int) -> None:
+    def __init__(
+        self, out_channels: Sequence[int], strides: Sequence[tuple[int, int, int]], width: int, /, *, classes: int
+    ) -> None:
         super().__init__()
         self.from_tokens = nn.Linear(width, out_channels[-1])
         norm = ("instance", {"affine": True})
@@ -34,7 +36,7 @@ class SegmentationHead(nn.Module):
                 out_channels[step],
                 kernel_size=3,
                 stride=1,
-                upsample_kernel_size=strides[step + 1] // strides[step],
+                upsample_kernel_size=[a // b for a, b in zip(strides[step + 1], strides[step], strict=True)],
                 norm_name=norm,
             )
             for step in steps

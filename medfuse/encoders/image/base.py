@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,17 +17,57 @@ IMAGE_ENCODERS: Registry["ImageEncoder"] = Registry("image encoder")
 class ImageEncoder(nn.Module, ABC):
     """From channels on a grid to a pyramid of feature maps and tokens of its coarsest one.
 
+    A new encoder makes its layers, calls `finish`, and says in `pyramid` what each level is.
+
+    Args:
+        channels: Number of image channels.
+
     Attributes:
-        out_channels: Channels of each map of the pyramid, fine to coarse.
-        strides: Reduction of each map against the input, fine to coarse, the same along i, j, k.
+        out_channels: Channels of each map of the pyramid, fine to coarse; the finest has the input's grid.
+        strides: Reduction of each map against the input along i, j, k, fine to coarse.
     """
 
     out_channels: tuple[int, ...]
-    strides: tuple[int, ...]
+    strides: tuple[tuple[int, int, int], ...]
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.absent = AbsentChannels(channels)
+
+    def finish(self, out_channels: Sequence[int], strides: Sequence[Sequence[int]], width: int) -> None:
+        """State the pyramid, and make what turns its coarsest map into tokens.
+
+        Args:
+            out_channels: Channels of each map, fine to coarse.
+            strides: Reduction of each map against the input, fine to coarse.
+            width: Width of a token.
+        """
+        self.out_channels = tuple(out_channels)
+        self.strides = tuple((stride[0], stride[1], stride[2]) for stride in strides)
+        self.to_tokens = nn.Linear(self.out_channels[-1], width)
+        self.norm = nn.LayerNorm(width)
 
     @abstractmethod
+    def pyramid(self, image: Float[Tensor, "B C I J K"]) -> list[Tensor]:
+        """Feature maps of a batch, fine to coarse."""
+
     def forward(self, image: Float[Tensor, "B C I J K"], channel_present: Bool[Tensor, "B C"]) -> ModalityFeatures:
-        """Encode a batch; a study with no channel at all comes back as absent."""
+        """Encode a batch; a study with no channel at all comes back as absent.
+
+        Raises:
+            ValueError: The size is no multiple of the coarsest stride.
+        """
+        if any(n % stride for n, stride in zip(image.shape[2:], self.strides[-1], strict=True)):
+            raise ValueError(
+                f"an image of {tuple(image.shape[2:])} voxels; each must be a multiple of {self.strides[-1]}"
+            )
+        pyramid = self.pyramid(self.absent(image, channel_present).contiguous(memory_format=torch.channels_last_3d))
+        coarse = pyramid[-1]
+        present = channel_present.any(dim=1)
+        tokens = self.norm(self.to_tokens(coarse.flatten(2).transpose(1, 2)))
+        tokens = tokens + position_code(tuple(coarse.shape[2:]), tokens.shape[-1], tokens)
+        mask = present[:, None].expand(-1, tokens.shape[1])
+        return ModalityFeatures(tokens=tokens * mask[..., None], mask=mask, present=present, pyramid=tuple(pyramid))
 
 
 class AbsentChannels(nn.Module):
@@ -62,3 +103,13 @@ def position_code(shape: tuple[int, ...], width: int, like: Tensor) -> Float[Ten
         codes.append(code.reshape(view).expand(*shape, -1))
     joined = torch.cat(codes, dim=-1).reshape(-1, sum(code.shape[-1] for code in codes))
     return nn.functional.pad(joined, (0, width - joined.shape[1]))
+
+
+def cumulative(steps: Sequence[int | Sequence[int]]) -> list[tuple[int, int, int]]:
+    """Strides against the input of stages that each reduce by `steps`, one number or one for each axis."""
+    total, strides = (1, 1, 1), []
+    for step in steps:
+        i, j, k = (step, step, step) if isinstance(step, int) else step
+        total = (total[0] * i, total[1] * j, total[2] * k)
+        strides.append(total)
+    return strides
