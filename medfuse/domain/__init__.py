@@ -15,7 +15,7 @@ from medfuse.domain.prediction import (
 from medfuse.domain.report import Report, ReportSection, SectionName
 from medfuse.domain.review import Review, Verdict
 from medfuse.domain.segmentation import Code, Segment, Segmentation
-from medfuse.domain.study import Acquisition, Modality, Series, Study, pseudonym
+from medfuse.domain.study import Acquisition, HeaderCorrection, Modality, Series, Study, pseudonym
 from medfuse.domain.volume import Quantity, Volume
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Code",
     "Evidence",
     "Finding",
+    "HeaderCorrection",
     "Label",
     "LabelSet",
     "LabelValue",

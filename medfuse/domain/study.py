@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf, isfinite
 from pathlib import Path
 
 from medfuse.domain.report import Report
@@ -68,6 +69,36 @@ class Acquisition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderCorrection:
+    """What the table of a data set says of a file better than the file's own header; it replaces what the header says.
+
+    Args:
+        source: Name of the table, for the provenance of the volume.
+        spacing_mm: Distance between neighbouring voxels along i, j, k in mm; None leaves the header's.
+        orientation: Image Orientation (Patient) (0020,0037): the i axis, then the j axis, LPS; the k axis is their
+            cross product. None leaves the header's axes.
+        position_mm: Image Position (Patient) (0020,0032): the centre of voxel `(0, 0, 0)`, LPS mm; None leaves the
+            header's.
+        slope: Rescale Slope (0028,1053), by which the stored values are multiplied; None for values that are final.
+        intercept: Rescale Intercept (0028,1052), added behind that.
+    """
+
+    source: str
+    spacing_mm: tuple[float, float, float] | None = None
+    orientation: tuple[float, float, float, float, float, float] | None = None
+    position_mm: tuple[float, float, float] | None = None
+    slope: float | None = None
+    intercept: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.spacing_mm is not None and not all(0 < spacing < inf for spacing in self.spacing_mm):
+            raise ValueError(f"spacings are above 0 mm, not {self.spacing_mm}")
+        numbers = (*(self.orientation or ()), *(self.position_mm or ()), self.slope or 0.0, self.intercept)
+        if not all(isfinite(number) for number in numbers) or self.slope == 0:
+            raise ValueError("a correction holds finite numbers and a slope other than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
     """One image series of a study, or one part of it, that can become one volume.
 
@@ -83,6 +114,7 @@ class Series:
         files: The files that hold its voxels: DICOM instances in any order, or one NIfTI file.
         channel: Index into the last axis of a 4D NIfTI file, or None.
         acquisition: How it was made.
+        correction: What to read in place of the header of a NIfTI file, or None.
     """
 
     series_instance_uid: str
@@ -93,6 +125,7 @@ class Series:
     files: tuple[Path, ...]
     channel: int | None = None
     acquisition: Acquisition = Acquisition()
+    correction: HeaderCorrection | None = None
 
     def __post_init__(self) -> None:
         if not self.files:
