@@ -15,7 +15,13 @@ FUSIONS: Registry["Fusion"] = Registry("fusion")
 
 
 class Fusion(nn.Module, ABC):
-    """From a mapping of modalities to the same mapping, fused."""
+    """From a mapping of modalities to the same mapping, fused.
+
+    Attributes:
+        late: Whether the findings are read out of each modality by itself and their logits averaged.
+    """
+
+    late: bool = False
 
     @abstractmethod
     def forward(self, modalities: Mapping[str, ModalityFeatures]) -> FusedFeatures:

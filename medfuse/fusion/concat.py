@@ -1,4 +1,4 @@
-"""Concatenation: the modalities meet in the heads alone. The baseline that a better fusion has to beat."""
+"""Fusions that leave the tokens alone: the modalities meet in the heads. The baselines that the others have to beat."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,3 +21,15 @@ class Concatenation(Fusion):
     def forward(self, modalities: Mapping[str, ModalityFeatures]) -> FusedFeatures:
         """Fuse a batch."""
         return FusedFeatures(modalities=dict(modalities))
+
+
+@FUSIONS.register("late")
+class LateFusion(Concatenation):
+    """Passes every modality's tokens on as they are; each is read out by itself, and the logits are averaged.
+
+    Args:
+        modalities: Names of the modalities.
+        width: Width of a token.
+    """
+
+    late = True

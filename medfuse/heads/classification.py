@@ -25,6 +25,7 @@ class FindingHead(nn.Module):
         regions: Whether region tokens come too.
         heads: Attention heads of each query; must divide `width`.
         dropout: On what was seen and in the read-out.
+        late: Read out each source by itself.
 
     Source: Liu et al. 2021, "Query2Label", for queries of labels; the separate looks are ours.
     """
@@ -39,21 +40,16 @@ class FindingHead(nn.Module):
         regions: bool = False,
         heads: int = 4,
         dropout: float = 0.4,
+        late: bool = False,
     ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
+        self.late = late
         sources = (*self.modalities, REGIONS) if regions else self.modalities
         self.looks = nn.ModuleDict({source: _Look(width, findings, heads) for source in sources})
-        self.inner = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, 2 * width),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(2 * width, width),
+        self.read_out = nn.ModuleDict(
+            {source: _ReadOut(width, findings, dropout) for source in (sources if late else ("all",))}
         )
-        self.dropout = nn.Dropout(dropout)
-        self.weight = nn.Parameter(torch.randn(findings, width) * 0.05)
-        self.bias = nn.Parameter(torch.zeros(findings))
 
     def forward(
         self, fused: FusedFeatures, regions: Float[Tensor, "B M D"] | None, has_regions: Bool[Tensor, "B"] | None
@@ -65,17 +61,43 @@ class FindingHead(nn.Module):
             regions: Tokens of what the segmentation measures, or None.
             has_regions: Which studies have an image to measure.
         """
-        seen, attention = [], {}
+        seen: dict[str, Tensor] = {}
+        attention: dict[str, Tensor] = {}
+        there: dict[str, Tensor] = {}
         for name in self.modalities:
             features = fused.modalities[name]
-            part, attention[name] = self.looks[name](features.tokens.float(), features.mask)
-            seen.append(part)
+            seen[name], attention[name] = self.looks[name](features.tokens.float(), features.mask)
+            there[name] = features.present
         if regions is not None and has_regions is not None:
             part, _ = self.looks[REGIONS](regions, torch.ones_like(regions[..., 0], dtype=torch.bool))
-            seen.append(part * has_regions[:, None, None])
-        total = torch.stack(seen).sum(dim=0)
-        total = total + self.inner(total)
-        return (self.dropout(total) * self.weight).sum(dim=-1) + self.bias, attention
+            seen[REGIONS], there[REGIONS] = part * has_regions[:, None, None], has_regions
+        if not self.late:
+            total: Tensor = self.read_out["all"](torch.stack(list(seen.values())).sum(dim=0))
+            return total, attention
+        logits = torch.stack([self.read_out[name](part) for name, part in seen.items()])
+        weights = torch.stack(list(there.values())).to(logits.dtype)[..., None]
+        return (logits * weights).sum(dim=0) / weights.sum(dim=0).clamp(min=1), attention
+
+
+class _ReadOut(nn.Module):
+    """What each finding saw, (B, F, D) -> its logit, (B, F)."""
+
+    def __init__(self, width: int, findings: int, dropout: float) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * width, width),
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.weight = nn.Parameter(torch.randn(findings, width) * 0.05)
+        self.bias = nn.Parameter(torch.zeros(findings))
+
+    def forward(self, seen: Float[Tensor, "B F D"]) -> Float[Tensor, "B F"]:
+        thought: Tensor = seen + self.inner(seen)
+        return (self.dropout(thought) * self.weight).sum(dim=-1) + self.bias
 
 
 class _Look(nn.Module):

@@ -73,6 +73,7 @@ def assemble(spec: ModelSpec, label_set: LabelSet, channels: int) -> FusionNetwo
             findings=len(label_set.findings),
             regions=regions is not None,
             dropout=spec.finding_dropout,
+            late=getattr(FUSIONS.get(spec.fusion), "late", False),
         )
     return FusionNetwork(
         encoders=encoders,

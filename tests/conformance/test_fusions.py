@@ -74,21 +74,34 @@ def test_one_modality_alone_works() -> None:
         assert alone({"image": features()["image"]}).modalities["image"].tokens.isfinite().all()
 
 
-def test_cross_attention_lets_each_modality_see_the_other() -> None:
-    fusion = FUSIONS.build("cross_attention", tuple(COUNTS), WIDTH).eval()
-    for parameter in fusion.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
+IN_THE_HEADS = ("concat", "late")
+"""Fusions in which the modalities' tokens do not meet."""
+
+
+def test_each_modality_sees_the_other(request: pytest.FixtureRequest, fusion: Fusion) -> None:
     given, other = features(), features(seed=1)
+    meets = request.node.callspec.params["fusion"] not in IN_THE_HEADS
     for changed, watched in (("text", "image"), ("image", "text")):
         before = fusion(given).modalities[watched].tokens
         after = fusion({**given, changed: other[changed]}).modalities[watched].tokens
-        assert not torch.allclose(before, after)
+        assert torch.allclose(before, after) != meets
 
 
-def test_cross_attention_begins_as_the_identity() -> None:
-    fusion = FUSIONS.build("cross_attention", tuple(COUNTS), WIDTH).eval()
+@pytest.mark.parametrize("name", FUSIONS.names())
+def test_training_begins_from_the_encoders_own_features(name: str) -> None:
+    fused = FUSIONS.build(name, tuple(COUNTS), WIDTH).eval()(features()).modalities
+    assert all(torch.equal(fused[key].tokens, part.tokens) for key, part in features().items())
+
+
+def test_one_way_attention_looks_one_way() -> None:
+    fusion = FUSIONS.build("cross_attention", tuple(COUNTS), WIDTH, options={"only": ["image"]}).eval()
+    for parameter in fusion.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
     fused = fusion(features()).modalities
-    assert all(torch.equal(fused[name].tokens, part.tokens) for name, part in features().items())
+    assert torch.equal(fused["text"].tokens, features()["text"].tokens)
+    assert not torch.allclose(fused["image"].tokens, features()["image"].tokens)
+    with pytest.raises(ConfigError, match=r"model\.fusion\.only .* expected some of image, text"):
+        FUSIONS.build("cross_attention", tuple(COUNTS), WIDTH, options={"only": ["sound"]})
 
 
 @pytest.mark.parametrize("name", FUSIONS.names())

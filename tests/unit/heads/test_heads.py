@@ -114,3 +114,16 @@ def test_a_model_of_one_modality_answers_with_attention_of_the_same_shape(
 
 def _fields(batch: object) -> dict[str, object]:
     return {name: getattr(batch, name) for name in batch.__dataclass_fields__}  # type: ignore[attr-defined]
+
+
+def test_late_fusion_averages_the_sources_that_are_there() -> None:
+    torch.manual_seed(0)
+    head = FindingHead(("image", "text"), WIDTH, findings=3, late=True).eval()
+    image, text, other = tokens(6), tokens(4, present=(True, False)), tokens(4, present=(True, False))
+    alone = FindingHead(("image",), WIDTH, findings=3, late=True).eval()
+    alone.load_state_dict({k: v for k, v in head.state_dict().items() if ".text." not in k})
+    both, _ = head(FusedFeatures(modalities={"image": image, "text": text}), None, None)
+    changed, _ = head(FusedFeatures(modalities={"image": image, "text": other}), None, None)
+    image_only, _ = alone(FusedFeatures(modalities={"image": image}), None, None)
+    torch.testing.assert_close(both[1], image_only[1])
+    assert not torch.allclose(both[0], changed[0])
