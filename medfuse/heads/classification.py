@@ -97,7 +97,8 @@ class _ReadOut(nn.Module):
 
     def forward(self, seen: Float[Tensor, "B F D"]) -> Float[Tensor, "B F"]:
         thought: Tensor = seen + self.inner(seen)
-        return (self.dropout(thought) * self.weight).sum(dim=-1) + self.bias
+        logits: Tensor = (self.dropout(thought) * self.weight).sum(dim=-1) + self.bias
+        return logits
 
 
 class _Look(nn.Module):

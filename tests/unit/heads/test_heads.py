@@ -122,8 +122,11 @@ def test_late_fusion_averages_the_sources_that_are_there() -> None:
     image, text, other = tokens(6), tokens(4, present=(True, False)), tokens(4, present=(True, False))
     alone = FindingHead(("image",), WIDTH, findings=3, late=True).eval()
     alone.load_state_dict({k: v for k, v in head.state_dict().items() if ".text." not in k})
-    both, _ = head(FusedFeatures(modalities={"image": image, "text": text}), None, None)
-    changed, _ = head(FusedFeatures(modalities={"image": image, "text": other}), None, None)
+    presence = Presence(("image", "text"), WIDTH).eval()
+    both, changed = (
+        head(FusedFeatures(modalities=presence({"image": image, "text": words})), None, None)[0]
+        for words in (text, other)
+    )
     image_only, _ = alone(FusedFeatures(modalities={"image": image}), None, None)
     torch.testing.assert_close(both[1], image_only[1])
     assert not torch.allclose(both[0], changed[0])
