@@ -1,49 +1,62 @@
 """Segmentations that come with a study -> label maps on the grid of a volume.
 
-DICOM SEG (binary, fractional, label map; PS3.3 section C.8.20) is read with highdicom, which knows the frame
-organisation of every writer; NIfTI label maps with nibabel. Nothing here writes.
+One door for every format: DICOM SEG (`seg`), RT Structure Sets (`rtstruct`), NIfTI label maps, and the XML of LIDC's
+readers. Nothing here writes.
 """
 
 import json
-import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medfuse.domain import Affine, Code, Segment, Segmentation, VolumeGeometry
+from medfuse.domain import Affine, Segment, Segmentation, VolumeGeometry
 from medfuse.errors import UnreadableFileError
-from medfuse.ingest.dicom.files import READ_ERRORS, quiet
+from medfuse.ingest.dicom.files import quiet, read_header
+from medfuse.ingest.dicom.rtstruct import RTSTRUCT_CLASS, read_rtstruct
+from medfuse.ingest.dicom.seg import read_seg
 from medfuse.ingest.nifti import is_nifti_name, read_label_map
-
-if TYPE_CHECKING:
-    from highdicom.seg import Segmentation as DicomSegmentation
 
 _WHOLE = 1e-3
 
 
 def read_segmentation(path: Path, on: VolumeGeometry) -> Segmentation:
-    """Read a DICOM SEG or a NIfTI label map onto a grid.
+    """Read a segmentation of any known format onto a grid.
 
     Labels are carried over by position in the patient: each voxel of `on` takes the label of the nearest voxel of the
     file, and background outside of its grid. Grids that agree up to flips and order of axes give an exact copy.
-    Fractions count from one half; where segments overlap, the one with the highest number stands.
+    Contours are drawn on `on` itself. Fractions count from one half. Where segments of a DICOM SEG overlap, the one
+    with the highest number stands; where regions of a structure set do, the smaller one.
 
     Args:
-        path: DICOM SEG of any name, or `.nii`, `.nii.gz`.
-        on: Grid of the result, LPS mm.
+        path: DICOM SEG or RTSTRUCT of any name, `.nii`, `.nii.gz`, or LIDC's `.xml`.
+        on: Grid of the result, LPS mm; it may be sheared.
 
     Raises:
         UnreadableFileError: The file is no segmentation, or has no regular grid in the patient's frame.
     """
+    if path.suffix.lower() == ".xml":
+        from medfuse.ingest.importers.lidc import read_lidc_segmentation
+
+        return read_lidc_segmentation(path, on)
     if is_nifti_name(path):
         labels, grid = read_label_map(path)
         segments = _named_segments(path, labels)
+    elif _sop_class(path) == RTSTRUCT_CLASS:
+        return read_rtstruct(path, on)
     else:
-        labels, grid, segments = _read_dicom(path)
+        labels, grid, segments = read_seg(path)
     return Segmentation(label_map=resample_labels(labels, grid.affine, on), geometry=on, segments=segments)
+
+
+def _sop_class(path: Path) -> str:
+    try:
+        with quiet():
+            return str(read_header(path, ("SOPClassUID",))[0].get("SOPClassUID") or "")
+    except UnreadableFileError as error:
+        detail = f"{path.name} is no segmentation: it {error.detail}"
+        raise UnreadableFileError(detail, reason="UNREADABLE_SEGMENTATION") from error
 
 
 def resample_labels(labels: NDArray[np.uint8], affine: Affine, on: VolumeGeometry) -> NDArray[np.uint8]:
@@ -105,64 +118,3 @@ def _dataset_names(path: Path) -> dict[int, str]:
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
     return {number: name for number, name in pairs if 1 <= number <= 255}
-
-
-def _read_dicom(path: Path) -> tuple[NDArray[np.uint8], VolumeGeometry, tuple[Segment, ...]]:
-    from highdicom.enum import CoordinateSystemNames
-    from highdicom.seg import segread
-
-    try:
-        with quiet():
-            file = segread(path)
-            if file.coordinate_system is not CoordinateSystemNames.PATIENT:
-                raise UnreadableFileError(
-                    f"{path.name} has no position in the patient's frame", reason="NO_PATIENT_GEOMETRY"
-                )
-            segments = tuple(_segment(file, number) for number in sorted(file.segment_numbers))
-            labels, affine = _label_map(file, segments)
-    except (*READ_ERRORS, sqlite3.Error) as error:
-        raise UnreadableFileError(
-            f"{path.name} is no DICOM segmentation on a regular grid ({type(error).__name__})",
-            reason="UNREADABLE_SEGMENTATION",
-        ) from error
-    return labels, VolumeGeometry(shape=cast(tuple[int, int, int], labels.shape), affine=affine), segments
-
-
-def _label_map(file: "DicomSegmentation", segments: tuple[Segment, ...]) -> tuple[NDArray[np.uint8], Affine]:
-    """Stack the segments on the object's own grid, one at a time, in ascending order."""
-    labels: NDArray[np.uint8] | None = None
-    affine: NDArray[np.float64] | None = None
-    for segment in segments:
-        volume = file.get_volume(segment_numbers=[segment.number], combine_segments=False)
-        mask = np.asarray(volume.array)[..., 0] >= 0.5
-        if labels is None:
-            labels, affine = np.zeros(mask.shape, dtype=np.uint8), np.asarray(volume.affine)
-        labels[mask] = segment.number
-    if labels is None or affine is None:
-        raise ValueError("no segments")
-    return labels.transpose(2, 1, 0), Affine(affine[:, [2, 1, 0, 3]])
-
-
-def _segment(file: "DicomSegmentation", number: int) -> Segment:
-    description: Any = file.get_segment_description(number)
-    algorithm = str(description.get("SegmentAlgorithmType") or "AUTOMATIC")
-    known = algorithm if algorithm in ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL") else "AUTOMATIC"
-    return Segment(
-        number=number,
-        name=str(description.get("SegmentLabel") or f"segment_{number}"),
-        category=_code(description.get("SegmentedPropertyCategoryCodeSequence")),
-        type=_code(description.get("SegmentedPropertyTypeCodeSequence")),
-        algorithm_type=cast(Literal["AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"], known),
-    )
-
-
-def _code(sequence: Any) -> Code | None:
-    if not sequence:
-        return None
-    item = sequence[0]
-    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue") or ""
-    return Code(
-        value=str(value),
-        scheme=str(item.get("CodingSchemeDesignator") or ""),
-        meaning=str(item.get("CodeMeaning") or ""),
-    )

@@ -1,0 +1,180 @@
+"""DICOM segmentation objects -> a label map on the object's own grid (PS3.3 section C.8.20).
+
+highdicom reads what keeps the standard's rules. What it refuses is read here frame by frame with pydicom: objects
+without dimension indices, on sheared (gantry-tilted) slices, big endian, or in a transfer syntax that packs bits (RLE,
+deflated frames). Both ways end in one label map; where segments overlap, the one with the highest number stands.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from medfuse.domain import Affine, Code, Segment, VolumeGeometry
+from medfuse.errors import UnreadableFileError
+from medfuse.ingest.dicom.files import READ_ERRORS, quiet, read_header
+from medfuse.ingest.dicom.seg_frames import SegFrames, frames_of_seg
+
+Labels = tuple[NDArray[np.uint8], VolumeGeometry, tuple[Segment, ...]]
+
+_MOST_VOXELS = 2**31
+_MOST_SEGMENTS = 255
+
+
+def read_seg(path: Path) -> Labels:
+    """Read a DICOM SEG of any type on its own grid.
+
+    Fractions (probability or occupancy) count from one half of the Maximum Fractional Value. Segment numbers above 255
+    are counted through from 1 in their order.
+
+    Returns:
+        Labels of shape `(I, J, K)`, their grid in LPS mm, and the segments.
+
+    Raises:
+        UnreadableFileError: `NO_PATIENT_GEOMETRY`, `TOO_LARGE`, `TOO_MANY_SEGMENTS` or `UNREADABLE_SEGMENTATION`.
+    """
+    try:
+        with quiet():
+            header = read_header(path)[0]
+            segments = _segments(header, path)
+            _check(header, path)
+            numbers = {number: segment.number for number, segment in segments.items()}
+            labels, affine = _read(path, numbers)
+    except UnreadableFileError as error:
+        if path.name in str(error):
+            raise
+        raise _unreadable(path, error.detail) from error
+    except (*READ_ERRORS, MemoryError) as error:
+        raise _unreadable(path, type(error).__name__) from error
+    shape = cast(tuple[int, int, int], labels.shape)
+    return labels, VolumeGeometry(shape=shape, affine=affine), tuple(segments.values())
+
+
+def _unreadable(path: Path, why: str) -> UnreadableFileError:
+    return UnreadableFileError(
+        f"{path.name} is no DICOM segmentation on a regular grid ({why})", reason="UNREADABLE_SEGMENTATION"
+    )
+
+
+def _check(header: Dataset, path: Path) -> None:
+    """Refuse before anything is allocated."""
+    if "TotalPixelMatrixRows" in header or header.get("CoordinateSystemAxisLabels"):
+        raise UnreadableFileError(f"{path.name} lies on a slide, not in a patient", reason="NO_PATIENT_GEOMETRY")
+    if not _has_positions(header):
+        raise UnreadableFileError(f"{path.name} has no position in the patient's frame", reason="NO_PATIENT_GEOMETRY")
+    voxels = int(header.Rows) * int(header.Columns) * int(header.get("NumberOfFrames") or 1)
+    if voxels > _MOST_VOXELS:
+        raise UnreadableFileError(f"{path.name} announces {voxels} voxels", reason="TOO_LARGE")
+
+
+def _has_positions(header: Dataset) -> bool:
+    groups = [*(header.get("SharedFunctionalGroupsSequence") or []), header]
+    groups += list(header.get("PerFrameFunctionalGroupsSequence") or [])[:1]
+    return any("PlanePositionSequence" in group or "ImagePositionPatient" in group for group in groups)
+
+
+def _read(path: Path, numbers: Mapping[int, int]) -> tuple[NDArray[np.uint8], Affine]:
+    """By highdicom, else frame by frame."""
+    try:
+        return _by_highdicom(path, numbers)
+    except (*READ_ERRORS, sqlite3.Error):
+        return _stack(frames_of_seg(path), numbers)
+
+
+def _by_highdicom(path: Path, numbers: Mapping[int, int]) -> tuple[NDArray[np.uint8], Affine]:
+    from highdicom.seg import segread
+
+    file = segread(path)
+    labels: NDArray[np.uint8] | None = None
+    affine: NDArray[np.float64] | None = None
+    for number in sorted(set(file.segment_numbers) & set(numbers)):
+        volume = file.get_volume(segment_numbers=[number], combine_segments=False)
+        mask = np.asarray(volume.array)[..., 0] >= 0.5
+        if labels is None:
+            labels, affine = np.zeros(mask.shape, dtype=np.uint8), np.asarray(volume.affine)
+        labels[mask] = numbers[number]
+    if labels is None or affine is None:
+        raise ValueError("no segments")
+    return labels.transpose(2, 1, 0), Affine(affine[:, [2, 1, 0, 3]])
+
+
+def _stack(frames: SegFrames, numbers: Mapping[int, int]) -> tuple[NDArray[np.uint8], Affine]:
+    """Place frames on the grid that their positions span; slices without a frame stay background."""
+    origin, step, index = _slices(frames.positions, frames.normal, frames.thickness_mm)
+    rows, columns = frames.masks.shape[1:]
+    if (int(index.max()) + 1) * rows * columns > _MOST_VOXELS:
+        raise UnreadableFileError("its frames lie too far apart", reason="TOO_LARGE")
+    labels = np.zeros((columns, rows, int(index.max()) + 1), dtype=np.uint8)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack([*frames.in_plane, step], axis=1)
+    matrix[:3, 3] = origin
+    for frame in np.argsort(frames.numbers, kind="stable"):
+        plane = frames.masks[frame].T
+        if frames.numbers[frame] == 0:  # a label map's frame holds the numbers themselves
+            for number, mapped in sorted(numbers.items()):
+                labels[..., index[frame]][plane == number] = mapped
+        elif int(frames.numbers[frame]) in numbers:
+            labels[..., index[frame]][plane != 0] = numbers[int(frames.numbers[frame])]
+    return labels, Affine(matrix)
+
+
+def _slices(
+    positions: NDArray[np.float64], normal: NDArray[np.float64], thickness_mm: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
+    """Origin `(3,)`, step `(3,)` and slice number of each frame, whose positions `(N, 3)` lie evenly on one line."""
+    along = positions @ normal
+    distinct = np.unique(np.round(along, 3))
+    first, last = positions[np.argmin(along)], positions[np.argmax(along)]
+    if len(distinct) == 1:
+        return first, normal * thickness_mm, np.zeros(len(positions), dtype=np.intp)
+    gap = float(np.diff(distinct).min())
+    count = round(float(along.max() - along.min()) / gap)
+    step = (last - first) / count
+    index = np.rint((along - along.min()) / (along.max() - along.min()) * count).astype(np.intp)
+    if np.abs(first + index[:, None] * step - positions).max() > 0.02 * gap + 1e-3:
+        raise ValueError("planes are not evenly spaced")
+    return first, step, index
+
+
+def _segments(header: Dataset, path: Path) -> dict[int, Segment]:
+    """Segment number of the file -> segment; background items (number 0) are none."""
+    items = {int(item.SegmentNumber): item for item in header.get("SegmentSequence") or [] if item.SegmentNumber}
+    if not items:
+        raise ValueError("no segments")
+    if len(items) > _MOST_SEGMENTS:
+        detail = f"{path.name} has {len(items)} segments; at most {_MOST_SEGMENTS} fit a label map"
+        raise UnreadableFileError(detail, reason="TOO_MANY_SEGMENTS")
+    fits = max(items) <= _MOST_SEGMENTS
+    return {
+        number: _segment(item, number if fits else place, number)
+        for place, (number, item) in enumerate(sorted(items.items()), start=1)
+    }
+
+
+def _segment(item: Dataset, number: int, original: int) -> Segment:
+    algorithm = str(item.get("SegmentAlgorithmType") or "AUTOMATIC")
+    known = algorithm if algorithm in ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL") else "AUTOMATIC"
+    return Segment(
+        number=number,
+        name=str(item.get("SegmentLabel") or f"segment_{original}"),
+        category=code_of(item.get("SegmentedPropertyCategoryCodeSequence")),
+        type=code_of(item.get("SegmentedPropertyTypeCodeSequence")),
+        algorithm_type=cast(Literal["AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"], known),
+    )
+
+
+def code_of(sequence: Sequence[Any] | None) -> Code | None:
+    """The first coded concept of a code sequence (PS3.3 section 8.8); None for an empty one."""
+    if not sequence:
+        return None
+    item = sequence[0]
+    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue") or ""
+    return Code(
+        value=str(value),
+        scheme=str(item.get("CodingSchemeDesignator") or ""),
+        meaning=str(item.get("CodeMeaning") or ""),
+    )
