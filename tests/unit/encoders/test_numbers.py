@@ -1,3 +1,6 @@
+import re
+
+import pytest
 import torch
 
 from medfuse.encoders.text.numbers import NumberEmbedding, number_values
@@ -36,3 +39,20 @@ def test_neighbours_in_value_are_neighbours_in_code() -> None:
 
 def test_what_is_no_number_gets_nothing() -> None:
     assert NumberEmbedding(8)(torch.tensor([[float("nan"), 3.0]]))[0, 0].eq(0).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a 14 mm nodule", [14.0]),
+        ("a 1.4 cm nodule", [14.0]),
+        ("Herd von 1,4 cm", [14.0]),
+        ("2.1 x 1.4 cm, aged 70", [21.0, 14.0, 70.0]),
+        ("2 × 3 × 4cm", [20.0, 30.0, 40.0]),
+        ("MMSE 24/30", [24.0, 30.0]),
+        ("5 cmH2O", [5.0]),
+    ],
+)
+def test_lengths_count_in_mm_whatever_their_unit(text: str, expected: list[float]) -> None:
+    spans = [match.span() for match in re.finditer(r"\d+(?:[.,]\d+)?", text)]
+    assert number_values([text], offsets(*spans))[0].tolist() == expected
