@@ -50,7 +50,7 @@ def test_what_is_no_number_gets_nothing() -> None:
         ("2.1 x 1.4 cm, aged 70", [21.0, 14.0, 70.0]),
         ("2 × 3 × 4cm", [20.0, 30.0, 40.0]),
         ("MMSE 24/30", [24.0, 30.0]),
-        ("5 cmH2O", [5.0]),
+        ("5 cmH2O", [5.0, 2.0]),
     ],
 )
 def test_lengths_count_in_mm_whatever_their_unit(text: str, expected: list[float]) -> None:
