@@ -8,7 +8,6 @@ are written for the other languages.
 
 from enum import StrEnum
 
-
 _SEEN = "seen|identified|present|noted|found|demonstrated|evident|visualized|visualised|detected|appreciated"
 _KIN = "father|mother|brother|sister|son|daughter|uncle|aunt|cousin|grandfather|grandmother"
 _HOUSEHOLD = "wife|husband|mother|father|daughter|son|sister|brother|family|parents|spouse"
@@ -364,6 +363,8 @@ ENGLISH: dict[Cue, tuple[str, ...]] = {
         "and she|he|the|there",
     ),
     Cue.PRESENTING: (
+        ", but",
+        "but he|she|his|her|now|today|the",
         "presents|presented|presenting",
         "complains|complaining|complained",
         "now",

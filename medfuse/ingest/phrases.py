@@ -20,6 +20,7 @@ LONGEST_PHRASE = 200
 
 _T = TypeVar("_T")
 
+_WORD_START = r"(?<!\w)"
 _GAP = r"[\s\-]{1,8}"
 _WORDS_BETWEEN = r"(?:[\s,]{1,8}[^\s.;:,]{1,40}){0,4}?"
 _CHARACTERS_BETWEEN = r"[^。;；,，\n]{0,8}?"
@@ -30,6 +31,7 @@ _MARKS = {
     ":": r"(?:\s{0,8}:[\s*_]{0,8}|\s{1,8}-{1,2}\s{1,8})",
     ".": r"(?=\s{0,8}(?:[.,;\n]|\Z))",
 }
+_FIRST_MARKS = {",": r",[\s*_]{0,8}", ":": r"(?::[\s*_]{0,8}|(?<=\s)-{1,2}\s{1,8})"}
 _CLAUSE_END = "."
 _ELLIPSIS = "..."
 
@@ -73,8 +75,17 @@ class Phrases(Generic[_T]):
 
     def __init__(self, meanings: Mapping[str, _T]) -> None:
         ordered = sorted(meanings.items(), key=lambda item: (-_weight(item[0]), item[0]))
-        self._entries = tuple(ordered)
-        self._pattern = re.compile("|".join(f"({pattern_of(phrase)})" for phrase, _ in ordered)) if ordered else None
+        at_words: list[str] = []
+        anywhere: list[str] = []
+        self._entries: list[tuple[str, _T]] = []
+        made = [(_branches(phrase), phrase, meaning) for phrase, meaning in ordered]
+        for target, wanted in ((at_words, True), (anywhere, False)):
+            for (is_word, branches), phrase, meaning in made:
+                if is_word is wanted:
+                    target.extend(f"{branch}()" for branch in branches)  # the empty group tells which one it was
+                    self._entries.extend((phrase, meaning) for _ in branches)
+        parts = [f"{_WORD_START}(?:{'|'.join(at_words)})"] if at_words else []
+        self._pattern = re.compile("|".join([*parts, *anywhere])) if self._entries else None
 
     def find(self, folded: str, start: int = 0, end: int | None = None) -> Iterator[Hit[_T]]:
         """The phrases of a folded text (see `fold`), from left to right, none overlapping another."""
@@ -86,10 +97,19 @@ class Phrases(Generic[_T]):
 
 
 def pattern_of(phrase: str) -> str:
-    """The regular expression of a phrase, for folded text, without capturing groups.
+    """The regular expression of one phrase, for folded text, without capturing groups.
 
     Raises:
         ValueError: The phrase is empty, too long, or is not written in the notation.
+    """
+    is_word, branches = _branches(phrase)
+    return (_WORD_START if is_word else "") + f"(?:{'|'.join(branches)})"
+
+
+def _branches(phrase: str) -> tuple[bool, list[str]]:
+    """Whether the phrase begins with a word, and one pattern for each word that it may begin with.
+
+    Patterns that begin with a letter let the regular expression engine pass over most of them at a glance.
     """
     if len(phrase) > LONGEST_PHRASE:
         raise ValueError(f"a phrase has at most {LONGEST_PHRASE} characters, found {len(phrase)}")
@@ -99,17 +119,24 @@ def pattern_of(phrase: str) -> str:
         raise ValueError(f"not a phrase: {phrase!r}; write words, with *, |, ? and ... as the notation has them")
     if tokens[0] in (_ELLIPSIS, _CLAUSE_END) or tokens[-1] == _ELLIPSIS:
         raise ValueError(f"not a phrase: {phrase!r}; it begins and ends with a word")
-    return _ideographs(tokens) if _IDEOGRAPH.search(folded) else _words(tokens)
+    if _IDEOGRAPH.search(folded):
+        return False, [_ideographs(tokens)]
+    if tokens[0] in _MARKS:
+        return False, [_words(tokens)]
+    if tokens[0].endswith("?"):
+        (_, without), (_, with_it) = _branches(" ".join(tokens[1:])), _branches(" ".join([tokens[0][:-1], *tokens[1:]]))
+        return True, [*with_it, *without]
+    return True, [_words([choice, *tokens[1:]]) for choice in tokens[0].split("|")]
 
 
 def _words(tokens: list[str]) -> str:
     """Words with gaps before all but the first; a mark brings its own gaps."""
-    pattern, gap = "" if tokens[0] in _MARKS else r"(?<!\w)", ""
+    pattern = gap = ""
     for token in tokens:
         if token == _ELLIPSIS:
             pattern += _WORDS_BETWEEN
         elif token in _MARKS:
-            pattern, gap = pattern + _MARKS[token], ""
+            pattern, gap = pattern + (_MARKS[token] if pattern else _FIRST_MARKS[token]), ""
             continue
         elif token.endswith("?"):
             pattern += f"(?:{gap}{_word(token[:-1])})?" if gap else f"(?:{_word(token[:-1])}{_GAP})?"
