@@ -1,14 +1,27 @@
 """From physical values to the network's range."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfuse.preprocess.recipe import Window
+from medfuse.errors import ConfigError
 
 CLIP_PERCENTILES = (0.5, 99.5)
 """Percentiles of the foreground between which an arbitrary-unit image is clipped before it is standardised."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """An intensity window: `low` maps to -1, `high` to 1, values beyond are clipped. In HU for a CT."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ConfigError(f"a window needs low < high, not {self.low} and {self.high}")
 
 
 def normalise(voxels: NDArray[Any], window: Window | None) -> NDArray[np.float32]:

@@ -13,7 +13,8 @@ from medfuse.ingest import read_volume
 from medfuse.preprocess.channels import choose_series
 from medfuse.preprocess.grid import model_grid, resample
 from medfuse.preprocess.intensity import background, normalise
-from medfuse.preprocess.recipe import ChannelRule, Recipe
+from medfuse.preprocess.recipe import Recipe
+from medfuse.preprocess.rules import ChannelRule
 from medfuse.preprocess.text import text_input
 
 

@@ -1,49 +1,19 @@
 """The recipe: everything that turns a study into arrays, as plain data that a checkpoint carries."""
 
-import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 from medfuse.domain.report import ANSWER_SECTIONS, SAFE_SECTIONS, SectionName
-from medfuse.domain.study import Modality
 from medfuse.errors import ConfigError, LabelLeakageError
+from medfuse.preprocess.rules import ChannelRule
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """An intensity window: `low` maps to -1, `high` to 1, values beyond are clipped. In HU for a CT."""
+class Registration(StrEnum):
+    """When a series is brought onto the reference series by rigid registration, and not by geometry alone."""
 
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ConfigError(f"a window needs low < high, not {self.low} and {self.high}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelRule:
-    """Which series of a study fills one input channel.
-
-    Args:
-        name: Name of the channel, e.g. `t1ce`.
-        modality: Modality that the series must have; None for any.
-        match: Regular expression that the series description must contain, case ignored; empty matches all.
-        exclude: Regular expression that it must not contain; empty excludes none.
-        window: Intensity window; None standardises by the mean and deviation of the foreground.
-    """
-
-    name: str
-    modality: Modality | None = None
-    match: str = ""
-    exclude: str = ""
-    window: Window | None = None
-
-    def __post_init__(self) -> None:
-        for pattern in (self.match, self.exclude):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ConfigError(f"channel {self.name}: {pattern!r} is no regular expression: {error}") from error
+    AUTO = "auto"
+    NEVER = "never"
+    ALWAYS = "always"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +26,10 @@ class Recipe:
         size: Shape of the network's input; smaller studies are padded, larger ones are read in windows.
         text_sections: Report sections that the text encoder reads.
         allow_leakage: Permit sections that state the answer; stamped on the checkpoint and shown with its figures.
+        registration: Align each series to the first channel's by rigid registration: `auto` where their Frame of
+            Reference UIDs are known and differ, `never`, or `always`. Series without that UID (NIfTI) count as
+            sharing one space.
+        fill_gaps: Interpolate missing slices, and say so, in place of refusing the series.
 
     Raises:
         ConfigError: No channels, or a spacing or size that is not positive.
@@ -67,6 +41,8 @@ class Recipe:
     size: tuple[int, int, int]
     text_sections: tuple[SectionName, ...] = SAFE_SECTIONS
     allow_leakage: bool = False
+    registration: Registration = Registration.AUTO
+    fill_gaps: bool = False
 
     def __post_init__(self) -> None:
         names = [channel.name for channel in self.channels]
