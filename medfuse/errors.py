@@ -7,6 +7,7 @@
     │   ├── CheckpointError        a checkpoint is missing, broken or of another label set
     │   └── LabelLeakageError      the text input would hold the answer
     ├── StorageError               the disk is full or the place cannot be written
+    ├── ServerError                an image server does not answer, refuses, or breaks the protocol
     └── StudyError                 one study cannot be used; the others go on
         ├── UnreadableFileError    a file is truncated or is not what its name says
         ├── UnreadableSeriesError  a series cannot become a volume
@@ -46,6 +47,21 @@ class LabelLeakageError(UsageError):
 
 class StorageError(MedfuseError):
     """A result cannot be written: no space, or no permission."""
+
+
+class ServerError(MedfuseError):
+    """An image server does not answer, refuses, or breaks the protocol.
+
+    Args:
+        detail: One line for a person: which server, what it did, and what to do.
+        passing: Whether the same call may succeed later.
+        wait_s: Seconds that the server asked to wait; 0 when it did not say.
+    """
+
+    def __init__(self, detail: str, *, passing: bool = False, wait_s: float = 0.0) -> None:
+        super().__init__(detail)
+        self.passing = passing
+        self.wait_s = wait_s
 
 
 class StudyError(MedfuseError):

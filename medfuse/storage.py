@@ -89,12 +89,41 @@ def whole_folder(path: Path) -> Iterator[Path]:
         partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(8)}")
         partial.mkdir()
         stack.callback(shutil.rmtree, partial, ignore_errors=True)
-        stack.enter_context(_lock(partial))
+        stack.enter_context(held(partial))
         yield partial
         for file in partial.iterdir():
             _sync(file)
         _sync(partial)
-        _move_into_place(partial, path)
+        replace_folder(partial, path)
+
+
+def replace_folder(filled: Path, path: Path) -> None:
+    """Put a folder in the place of another; the older one is removed once the new one stands there.
+
+    Args:
+        filled: The folder, on the same file system.
+        path: Where it goes.
+
+    Raises:
+        OSError: It could not be moved; what stood at `path` is untouched.
+    """
+    if not os.path.lexists(path):
+        filled.rename(path)
+        _sync(path.parent)
+        return
+    old = path.with_name(f".{path.name}.old-{secrets.token_hex(8)}")
+    with held(path):
+        path.rename(old)
+        try:
+            filled.rename(path)
+        except BaseException:
+            old.rename(path)
+            raise
+        _sync(path.parent)
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.unlink(missing_ok=True)
 
 
 def sweep(directory: Path) -> None:
@@ -119,26 +148,6 @@ def _sweep_once(directory: Path) -> None:
     sweep(directory)
 
 
-def _move_into_place(partial: Path, path: Path) -> None:
-    if not os.path.lexists(path):
-        partial.rename(path)
-        _sync(path.parent)
-        return
-    old = path.with_name(f".{path.name}.old-{secrets.token_hex(8)}")
-    with _lock(path):
-        path.rename(old)
-        try:
-            partial.rename(path)
-        except BaseException:
-            old.rename(path)
-            raise
-        _sync(path.parent)
-        if old.is_dir() and not old.is_symlink():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            old.unlink(missing_ok=True)
-
-
 def _sync(path: Path) -> None:
     """Force a file or folder to the disk; Windows has no such call for folders."""
     if path.is_dir() and os.name == "nt":
@@ -151,8 +160,11 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Hold a folder's lock, which the system drops when the process dies; gives whether it was free to take."""
+def held(folder: Path) -> Iterator[bool]:
+    """Hold a folder's lock, which the system drops when the process dies; gives whether it was free to take.
+
+    A folder that is a link or is not there gives False; so does every folder where the system knows no locks.
+    """
     if sys.platform == "win32" or folder.is_symlink() or not folder.is_dir():
         yield False
         return
@@ -169,5 +181,5 @@ def _lock(folder: Path) -> Iterator[bool]:
 
 
 def _is_abandoned(folder: Path) -> bool:
-    with _lock(folder) as taken:
+    with held(folder) as taken:
         return taken
