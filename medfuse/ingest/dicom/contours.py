@@ -25,6 +25,7 @@ Mask = NDArray[np.bool_]
 _FLAT = 0.2
 _SAME_PLANE = 0.02
 _BRIDGED = 1.5
+_SMALL = 40_000
 _MOST_VOXELS = 2**27
 
 
@@ -141,37 +142,60 @@ def _draw(
     distinct = _distinct(places)
     nearest = np.argmin(np.abs(places[:, None] - distinct), axis=1)
     polygons = [(index[:, :2] - low, xor) for index, xor in members]
-    planes = [_plane_mask([polygons[n] for n in np.flatnonzero(nearest == p)], box) for p in range(len(distinct))]
+    planes = [_Plane([polygons[n] for n in np.flatnonzero(nearest == p)], box) for p in range(len(distinct))]
     step = _step(distinct, usual_step)
     for k in range(max(0, int(distinct[0] - step)), min(shape[2], int(distinct[-1] + step) + 2)):
         out[low[0] : high[0], low[1] : high[1], k] = _between(k, distinct, planes, step, spacing)
     return out
 
 
-def _between(k: int, places: Array, planes: Sequence[Mask], step: float, spacing: Array) -> Mask:
+def _between(k: int, places: Array, planes: Sequence["_Plane"], step: float, spacing: Array) -> Mask:
     """The region on slice `k`: a plane's own, one between two planes, or that of a plane within half a step."""
     above = int(np.searchsorted(places, k))
     near = min((p for p in (above - 1, above) if 0 <= p < len(places)), key=lambda p: abs(places[p] - k))
     distance = k - places[near]
     if abs(distance) <= _SAME_PLANE * max(step, 1.0):
-        return planes[near]
+        return planes[near].mask
     if 0 < above < len(places) and places[above] - places[above - 1] <= _BRIDGED * step:
         share = (k - places[above - 1]) / (places[above] - places[above - 1])
-        below, over = (_signed_distance(planes[p], spacing) for p in (above - 1, above))
+        below, over = (planes[p].signed_distance(spacing) for p in (above - 1, above))
         return np.asarray((1 - share) * below + share * over > 0)
     if -0.5 * step < distance <= 0.5 * step:
-        return planes[near]
-    return np.zeros_like(planes[near])
+        return planes[near].mask
+    return np.zeros_like(planes[near].mask)
 
 
-def _signed_distance(mask: Mask, spacing: Array) -> Array:
-    """Distance to the outline in mm, positive inside."""
-    padded = np.pad(mask, 1)
-    if not mask.any():
-        return np.full(mask.shape, -float(spacing[:2].max()))
-    inner = ndimage.distance_transform_edt(padded, sampling=spacing[:2])
-    outer = ndimage.distance_transform_edt(~padded, sampling=spacing[:2])
-    return np.asarray(inner - outer)[1:-1, 1:-1]
+class _Plane:
+    """The contours of one plane, drawn when they are asked for.
+
+    Args:
+        polygons: Corners in index units, and whether the contour is one of those that XOR.
+        shape: Number of grid points along both axes.
+    """
+
+    def __init__(self, polygons: Sequence[tuple[Array, bool]], shape: tuple[int, ...]) -> None:
+        self._polygons = polygons
+        self._shape = shape
+        self._distance: Array | None = None
+        self.mask = _plane_mask(polygons, shape)
+
+    def signed_distance(self, spacing: Array) -> Array:
+        """Distance of each grid point to the outline in mm, positive inside.
+
+        Small regions are drawn three times finer for it, since half a pixel is much of them.
+        """
+        if self._distance is None:
+            fine = 3 if self.mask.size <= _SMALL else 1
+            polygons = [(corners * fine + fine // 2, xor) for corners, xor in self._polygons]
+            mask = np.pad(_plane_mask(polygons, tuple(fine * n for n in self._shape)) if fine > 1 else self.mask, 1)
+            if mask.any():
+                inner, outer = (
+                    ndimage.distance_transform_edt(part, sampling=spacing[:2] / fine) for part in (mask, ~mask)
+                )
+                self._distance = np.asarray(inner - outer)[1:-1, 1:-1][fine // 2 :: fine, fine // 2 :: fine]
+            else:
+                self._distance = np.full(self._shape, -float(spacing[:2].max()))
+        return self._distance
 
 
 def _box(points: Array, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

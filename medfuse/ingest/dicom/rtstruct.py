@@ -108,7 +108,7 @@ def _segment(number: int, original: int, item: Dataset, observed: Dataset | None
     return Segment(
         number=number,
         name=str(item.get("ROIName") or f"roi_{original}"),
-        type=code_of((observed or {}).get("RTROIIdentificationCodeSequence")),
+        type=code_of(None if observed is None else observed.get("RTROIIdentificationCodeSequence")),
         algorithm_type=_ALGORITHMS.get(algorithm, "MANUAL"),
     )
 

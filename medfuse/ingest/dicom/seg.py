@@ -69,6 +69,8 @@ def _check(header: Dataset, path: Path) -> None:
     voxels = int(header.Rows) * int(header.Columns) * int(header.get("NumberOfFrames") or 1)
     if voxels > _MOST_VOXELS:
         raise UnreadableFileError(f"{path.name} announces {voxels} voxels", reason="TOO_LARGE")
+    if _extent(header) * int(header.Rows) * int(header.Columns) > _MOST_VOXELS:
+        raise UnreadableFileError(f"{path.name} has frames too far apart for one grid", reason="TOO_LARGE")
 
 
 def _has_positions(header: Dataset) -> bool:
@@ -77,11 +79,24 @@ def _has_positions(header: Dataset) -> bool:
     return any("PlanePositionSequence" in group or "ImagePositionPatient" in group for group in groups)
 
 
+def _extent(header: Dataset) -> float:
+    """Number of slices between the outermost frames when the closest two are neighbours."""
+    groups = header.get("PerFrameFunctionalGroupsSequence") or []
+    places = [
+        group.PlanePositionSequence[0].ImagePositionPatient for group in groups if "PlanePositionSequence" in group
+    ]
+    if not places:
+        return 1.0
+    ordered = [np.unique(np.round(axis, 3)) for axis in np.array(places, dtype=np.float64).T]
+    longest = max(ordered, key=lambda axis: float(axis[-1] - axis[0]))
+    return 1.0 + (float((longest[-1] - longest[0]) / np.diff(longest).min()) if len(longest) > 1 else 0.0)
+
+
 def _read(path: Path, numbers: Mapping[int, int]) -> tuple[NDArray[np.uint8], Affine]:
     """By highdicom, else frame by frame."""
     try:
         return _by_highdicom(path, numbers)
-    except (*READ_ERRORS, sqlite3.Error):
+    except (*READ_ERRORS, sqlite3.Error, MemoryError):
         return _stack(frames_of_seg(path), numbers)
 
 
@@ -106,8 +121,6 @@ def _stack(frames: SegFrames, numbers: Mapping[int, int]) -> tuple[NDArray[np.ui
     """Place frames on the grid that their positions span; slices without a frame stay background."""
     origin, step, index = _slices(frames.positions, frames.normal, frames.thickness_mm)
     rows, columns = frames.masks.shape[1:]
-    if (int(index.max()) + 1) * rows * columns > _MOST_VOXELS:
-        raise UnreadableFileError("its frames lie too far apart", reason="TOO_LARGE")
     labels = np.zeros((columns, rows, int(index.max()) + 1), dtype=np.uint8)
     matrix = np.eye(4)
     matrix[:3, :3] = np.stack([*frames.in_plane, step], axis=1)
@@ -144,7 +157,7 @@ def _segments(header: Dataset, path: Path) -> dict[int, Segment]:
     """Segment number of the file -> segment; background items (number 0) are none."""
     items = {int(item.SegmentNumber): item for item in header.get("SegmentSequence") or [] if item.SegmentNumber}
     if not items:
-        raise ValueError("no segments")
+        raise UnreadableFileError("it names no segments")
     if len(items) > _MOST_SEGMENTS:
         detail = f"{path.name} has {len(items)} segments; at most {_MOST_SEGMENTS} fit a label map"
         raise UnreadableFileError(detail, reason="TOO_MANY_SEGMENTS")
