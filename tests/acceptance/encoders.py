@@ -83,8 +83,9 @@ def encode(plane: NDArray[Any], syntax: str) -> bytes:
         return bytes(imagecodecs.jpeg2k_encode(plane, level=100, codecformat="j2k", reversible=False))
     if syntax == JPEGExtended12Bit:
         return bytes(imagecodecs.jpeg_encode(plane, level=98, bitspersample=12))
-    if syntax == JPEGLSNearLossless:
-        return bytes(imagecodecs.jpegls_encode(plane, level=2))
+    if syntax in (JPEGLSLossless, JPEGLSNearLossless):
+        unsigned = np.ascontiguousarray(plane).view(f"u{plane.dtype.itemsize}")
+        return bytes(imagecodecs.jpegls_encode(unsigned, level=2 if syntax == JPEGLSNearLossless else 0))
     raise ValueError(f"no encoder for {syntax}")
 
 
