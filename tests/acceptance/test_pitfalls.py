@@ -45,7 +45,7 @@ def rows() -> dict[int, tuple[list[str], str]]:
     return {int(number): (modules.split(", "), said) for number, modules, said in TABLE.findall(__doc__ or "")}
 
 
-def tests_of(module: str) -> Iterator[tuple[int, str]]:
+def named_tests(module: str) -> Iterator[tuple[int, str]]:
     """The rows that a module's tests name."""
     for node in ast.parse((HERE / f"{module}.py").read_text()).body:
         if isinstance(node, ast.FunctionDef) and (named := re.match(r"test_row_(\d\d)(?:_and_(\d\d))?", node.name)):
@@ -60,7 +60,7 @@ def test_the_table_holds_every_row() -> None:
 @pytest.mark.parametrize("row", range(1, 26))
 def test_every_row_has_a_test_where_the_table_says(row: int) -> None:
     modules, said = rows()[row]
-    sources = {module: [text for number, text in tests_of(module) if number == row] for module in modules}
+    sources = {module: [text for number, text in named_tests(module) if number == row] for module in modules}
     assert all(sources.values()), f"row {row} has no test in {[name for name, found in sources.items() if not found]}"
     tested = " ".join((HERE / f"{module}.py").read_text() for module in modules)
     for code in re.findall(r"[A-Z]{3,}(?:_[A-Z]+)+", said):
@@ -69,5 +69,5 @@ def test_every_row_has_a_test_where_the_table_says(row: int) -> None:
 
 def test_no_test_names_a_row_that_the_table_does_not_place_there() -> None:
     for path in HERE.glob("test_*.py"):
-        for number, _ in tests_of(path.stem):
+        for number, _ in named_tests(path.stem):
             assert path.stem in rows()[number][0], f"{path.stem} tests row {number}: say so in the table"
