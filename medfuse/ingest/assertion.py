@@ -14,7 +14,8 @@ from enum import StrEnum
 from functools import cache
 
 from medfuse.domain import LabelValue
-from medfuse.ingest.cues import CUES, Cue
+from medfuse.ingest.cue_languages import CUES
+from medfuse.ingest.cues import Cue
 from medfuse.ingest.phrases import Hit, Phrases, fold
 from medfuse.ingest.sentences import Sentences
 

@@ -1,9 +1,8 @@
-"""The words that tell what a report says of a finding: not there, perhaps, once, or of somebody else; by language.
+"""The words that tell what a report says of a finding: not there, perhaps, once, or of somebody else; English.
 
-Written in the notation of `phrases.py`. A new language is one more entry, nothing else changes.
-The kinds follow NegEx (Chapman et al. 2001) and ConText (Harkema et al. 2009); the phrases are our own, chosen on
-half of the NegEx test sentences for English (see `tests/benchmarks/bench_negation.py`), and from the way reports
-are written for the other languages.
+Written in the notation of `phrases.py`. The kinds follow NegEx (Chapman et al. 2001) and ConText (Harkema et al. 2009);
+the phrases are our own, chosen on half of the NegEx test sentences (see `tests/benchmarks/bench_negation.py`). Other
+languages are in `cue_languages.py`.
 """
 
 from enum import StrEnum
@@ -41,7 +40,6 @@ ENGLISH: dict[Cue, tuple[str, ...]] = {
     Cue.NEGATION_BEFORE: (
         "no",
         "not",
-        "non",
         "without",
         "w/o",
         "deny",
@@ -82,7 +80,6 @@ ENGLISH: dict[Cue, tuple[str, ...]] = {
         "not consistent|compatible with",
         "doesn't|didn't|don't|hasn't|isn't|wasn't|aren't",
         "zero",
-        "nondilated",
     ),
     Cue.NEGATION_AFTER: (
         f"is|are|was|were not {_SEEN}|apparent",
@@ -247,7 +244,7 @@ ENGLISH: dict[Cue, tuple[str, ...]] = {
         "please call",
         "call for",
     ),
-    Cue.HYPOTHETICAL_AFTER: ("should be ruled out", "to be ruled out", "needs to be excluded", "prophylaxis"),
+    Cue.HYPOTHETICAL_AFTER: ("?", "should be ruled out", "to be ruled out", "needs to be excluded", "prophylaxis"),
     Cue.RELATIVE_BEFORE: (
         "family history of?",
         "family hx of?",
@@ -379,5 +376,3 @@ ENGLISH: dict[Cue, tuple[str, ...]] = {
     ),
     Cue.OWNER: ("the? patient", "patient's", "personal history", "she|he", "who presents"),
 }
-
-CUES: dict[str, dict[Cue, tuple[str, ...]]] = {"en": ENGLISH}

@@ -25,13 +25,14 @@ _GAP = r"[\s\-]{1,8}"
 _WORDS_BETWEEN = r"(?:[\s,]{1,8}[^\s.;:,]{1,40}){0,4}?"
 _CHARACTERS_BETWEEN = r"[^。;；,，\n]{0,8}?"
 _IDEOGRAPH = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
-_TOKEN = re.compile(r"\.\.\.|\.\Z|[^\s.?]+(?:\.[^\s.?]+)*\??")
+_TOKEN = re.compile(r"\.\.\.|\.\Z|\?(?!\S)|[^\s.?]+(?:\.[^\s.?]+)*\??")
 _MARKS = {
     ",": r"\s{0,8},[\s*_]{0,8}",
     ":": r"(?:\s{0,8}:[\s*_]{0,8}|\s{1,8}-{1,2}\s{1,8})",
+    "?": r"\s{0,4}\?",
     ".": r"(?=\s{0,8}(?:[.,;\n]|\Z))",
 }
-_FIRST_MARKS = {",": r",[\s*_]{0,8}", ":": r"(?::[\s*_]{0,8}|(?<=\s)-{1,2}\s{1,8})"}
+_FIRST_MARKS = {",": r",[\s*_]{0,8}", ":": r"(?::[\s*_]{0,8}|(?<=\s)-{1,2}\s{1,8})", "?": r"\?"}
 _CLAUSE_END = "."
 _ELLIPSIS = "..."
 
@@ -115,7 +116,7 @@ def _branches(phrase: str) -> tuple[bool, list[str]]:
         raise ValueError(f"a phrase has at most {LONGEST_PHRASE} characters, found {len(phrase)}")
     folded = fold(phrase.strip())
     tokens = _TOKEN.findall(folded)
-    if not any(c.isalnum() for c in folded) or "".join(tokens) != "".join(folded.split()):
+    if not tokens or "".join(tokens) != "".join(folded.split()):
         raise ValueError(f"not a phrase: {phrase!r}; write words, with *, |, ? and ... as the notation has them")
     if tokens[0] in (_ELLIPSIS, _CLAUSE_END) or tokens[-1] == _ELLIPSIS:
         raise ValueError(f"not a phrase: {phrase!r}; it begins and ends with a word")
