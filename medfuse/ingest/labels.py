@@ -38,6 +38,11 @@ _NAMED = 3
 Values = Mapping[str, LabelValue]
 
 
+def label_value(text: str) -> LabelValue | None:
+    """The label that a cell holds, blank for NOT_ASSESSED; None for a text that is no label."""
+    return _VALUES.get(text.strip().lower())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
     """A label file as read.

@@ -5,18 +5,55 @@ one patient. Tasks of several sequences (Task01, Task05) hold them along the fou
 the table `modality` of `dataset.json`. Archives made on macOS hold `._*` files, which are no images.
 """
 
-import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from medfuse.domain import Modality, Series, Study, pseudonym
 from medfuse.errors import UnreadableFileError, UsageError
-from medfuse.ingest.nifti import nifti_stem, nifti_study
+from medfuse.ingest.importers.base import IMPORTERS, Importer
+from medfuse.ingest.importers.files import read_json, visible
+from medfuse.ingest.nifti import is_nifti_name, nifti_series, nifti_stem
+from medfuse.ingest.scan import ScanResult
 from medfuse.ingest.uids import made_uid
 
 _MR_WORDS = ("MR", "T1", "T2", "FLAIR", "ADC", "DWI", "SWI", "PD")
+
+
+@IMPORTERS.register("decathlon")
+class Decathlon(Importer):
+    """`dataset.json` with a table `modality` and a list `training`, beside `imagesTr`."""
+
+    name = "decathlon"
+
+    def matches(self, root: Path) -> bool:
+        """Whether there are `dataset.json` and `imagesTr`, and it is not nnU-Net's."""
+        return is_set_of_images(root) and not is_nnunet(root)
+
+    def studies(self, root: Path) -> ScanResult:
+        """Every case that `dataset.json` lists; see `find_decathlon_studies`."""
+        skipped: Counter[str] = Counter()
+        for folder in ("imagesTr", "labelsTr", "imagesTs"):
+            visible(root / folder, skipped)
+        return ScanResult(studies=find_decathlon_studies(root), skipped_files=dict(+skipped))
+
+
+def is_set_of_images(root: Path) -> bool:
+    """Whether the Decathlon's or nnU-Net's folders are there."""
+    return (root / "dataset.json").is_file() and (root / "imagesTr").is_dir()
+
+
+def is_nnunet(root: Path) -> bool:
+    """Whether it is nnU-Net's raw layout: `channel_names` in `dataset.json`, or images named `case_0000`."""
+    try:
+        table = read_json(root / "dataset.json")
+    except UsageError:
+        return False
+    if isinstance(table, dict) and "channel_names" in table:
+        return True
+    images = [path for path in visible(root / "imagesTr") if is_nifti_name(path)]
+    return bool(images) and all(nifti_stem(path).endswith("_0000") for path in images[:1])
 
 
 def find_decathlon_studies(root: Path) -> tuple[Study, ...]:
@@ -47,14 +84,7 @@ def find_decathlon_studies(root: Path) -> tuple[Study, ...]:
 
 
 def _read_table(path: Path) -> dict[str, Any]:
-    try:
-        table = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or 'cannot be read'}") from error
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path}: no valid JSON at line {error.lineno}: {error.msg}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path}: no valid JSON in UTF-8") from error
+    table = read_json(path)
     if not isinstance(table, dict):
         raise UsageError(f"{path}: found a {type(table).__name__}, expected an object with modality and training")
     return table
@@ -108,7 +138,7 @@ def _study(root: Path, dataset: str, channels: tuple[str, ...], image: Path, lab
         problems.append(f"LABEL_MISSING: {label.parent.name}/{label.name}")
         label = None
     try:
-        series = _series(image, channels)
+        series = _series(image, channels, ("decathlon", dataset, case))
     except UnreadableFileError as error:
         problems.append(f"{error.reason}: {image.parent.name}/{error.detail}")
         series = ()
@@ -117,20 +147,18 @@ def _study(root: Path, dataset: str, channels: tuple[str, ...], image: Path, lab
         patient_key=pseudonym(case),
         accession_number=case,
         path=root,
-        series=tuple(
-            replace(part, series_instance_uid=made_uid("decathlon", dataset, case, str(n)))
-            for n, part in enumerate(series)
-        ),
+        series=series,
         segmentations=(label,) if label else (),
         problems=tuple(problems),
     )
 
 
-def _series(image: Path, channels: tuple[str, ...]) -> tuple[Series, ...]:
+def _series(image: Path, channels: tuple[str, ...], uid_parts: tuple[str, ...]) -> tuple[Series, ...]:
     """One series a channel, from the header alone."""
     if not image.is_file():
         raise UnreadableFileError(f"{image.name} is listed in dataset.json and not there", reason="IMAGE_MISSING")
-    series = nifti_study(image, channels=tuple((channel, _modality(channel)) for channel in channels)).series
+    named = tuple((channel, modality_of(channel)) for channel in channels)
+    series = nifti_series(image, uid_parts=uid_parts, channels=named)
     if len(series) != len(channels):
         raise UnreadableFileError(
             f"{image.name} holds {len(series)} channel(s), expected {len(channels)} as in dataset.json",
@@ -139,7 +167,8 @@ def _series(image: Path, channels: tuple[str, ...]) -> tuple[Series, ...]:
     return series
 
 
-def _modality(channel: str) -> Modality:
+def modality_of(channel: str) -> Modality:
+    """The modality that the name of a channel says; `OTHER` where it does not."""
     word = channel.upper().strip()
     if word.startswith(_MR_WORDS):
         return Modality.MR
