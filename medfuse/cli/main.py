@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "Measure a trained model against the truth, with intervals.",
     "score": "Score new studies with a trained model.",
     "fetch": "Fetch studies from an image server, by DICOMweb or DIMSE.",
+    "receive": "Listen for studies by DICOM C-STORE, and score the finished ones.",
     "review": "Open the dashboard on scored studies.",
     "demo": "See the whole job on made studies: index, train, evaluate, score.",
     "doctor": "Tell what is installed, what is missing and how to get it.",

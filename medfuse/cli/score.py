@@ -10,7 +10,7 @@ import typer
 from medfuse.errors import StudyError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -79,30 +79,55 @@ def run(
     from rich.console import Console
     from rich.progress import track
 
-    from medfuse.inference import score_studies
-    from medfuse.outputs import ScoreTable, read_scores
-
     console = Console(stderr=True)
     counts: Counter[str] = Counter()
-    _write_sources(studies, output)
-    with ScoreTable(output / TABLE, predictor.label_set, model=predictor.identity) as table:
-        weights = predictor.identity.weights_sha256
-        rows = () if again else read_scores(output / TABLE)
-        done = {row.study_instance_uid for row in rows if is_done(row, weights, output)}
-        left = [study for study in studies if study.study_instance_uid not in done]
-        counts["kept"] = len(studies) - len(left)
-        for refused in rejected:
-            table.append(refused)
-            _say(refused, counts, console)
-        pairs = score_studies(predictor, left)
-        for study, outcome in track(pairs, description="scoring", total=len(left), console=console):
-            written = _write(outcome, study, output)
-            table.append(written)
-            _say(written, counts, console)
+    write_sources(studies, output)
+    left = list(studies) if again else left_to_score(predictor, studies, output)
+    counts["kept"] = len(studies) - len(left)
+    outcomes = written_outcomes(predictor, left, rejected, output)
+    for outcome in track(outcomes, description="scoring", total=len(left) + len(rejected), console=console):
+        _say(outcome, counts, console)
     summary = f"{counts['scored']} scored, {counts['rejected']} rejected"
     console.print(summary + (f", {counts['kept']} already scored by this model" if counts["kept"] else ""))
     console.print(f"results: {output / TABLE}", markup=False, soft_wrap=True)
     return counts
+
+
+def left_to_score(predictor: "Predictor", studies: "Sequence[Study]", output: Path) -> "list[Study]":
+    """The studies of which `output` holds no result of this model."""
+    from medfuse.outputs import ScoreTable, read_scores
+
+    with ScoreTable(output / TABLE, predictor.label_set, model=predictor.identity):  # repairs what a crash left
+        rows = read_scores(output / TABLE)
+    done = {row.study_instance_uid for row in rows if is_done(row, predictor.identity.weights_sha256, output)}
+    return [study for study in studies if study.study_instance_uid not in done]
+
+
+def written_outcomes(
+    predictor: "Predictor", studies: "Sequence[Study]", rejected: "Sequence[Rejected]", output: Path
+) -> "Iterator[StudyOutcome]":
+    """Score studies and give each outcome once its files and its row are written.
+
+    Args:
+        predictor: The model.
+        studies: What to score.
+        rejected: Studies that were rejected before, for the table.
+        output: Folder for the results.
+
+    Raises:
+        StorageError: The results cannot be written.
+    """
+    from medfuse.inference import score_studies
+    from medfuse.outputs import ScoreTable
+
+    with ScoreTable(output / TABLE, predictor.label_set, model=predictor.identity) as table:
+        for refused in rejected:
+            table.append(refused)
+            yield refused
+        for study, outcome in score_studies(predictor, studies):
+            written = _write(outcome, study, output)
+            table.append(written)
+            yield written
 
 
 def _write(outcome: "StudyOutcome", study: "Study", output: Path) -> "StudyOutcome":
@@ -142,7 +167,7 @@ def is_done(row: "ScoreRow", weights_sha256: str, output: Path) -> bool:
     return row.status == "scored" and by_this_model and (output / row.study_instance_uid / "prediction.json").is_file()
 
 
-def _write_sources(studies: "Sequence[Study]", output: Path) -> None:
+def write_sources(studies: "Sequence[Study]", output: Path) -> None:
     """Note where each study lies, for the dashboard; studies noted before stay."""
     from medfuse.storage import write_file
 

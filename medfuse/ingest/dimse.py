@@ -8,7 +8,9 @@ With C-MOVE the archive connects to us, and has to know our title, host and port
 Study Root is the information model: every archive has to support it for studies, series and instances alike.
 """
 
+import contextlib
 import logging
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -89,6 +91,14 @@ def storage_contexts() -> list[PresentationContext]:
     """Every storage SOP class in every transfer syntax, for one who receives."""
     classes = (str(context.abstract_syntax) for context in AllStoragePresentationContexts)
     return [build_context(sop_class, TRANSFER_SYNTAXES) for sop_class in classes]
+
+
+def send_at_once(event: evt.Event) -> None:
+    """Let the system send small messages without waiting for more (TCP_NODELAY): an answer waits 40 ms otherwise."""
+    connection = event.assoc.dul.socket
+    if connection is not None and connection.socket is not None:
+        with contextlib.suppress(OSError):
+            connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class DimseArchive:
@@ -203,7 +213,7 @@ class DimseArchive:
                 max_pdu=MAXIMUM_PDU,
                 ext_neg=list(roles),
                 tls_args=self._tls,
-                evt_handlers=list(handlers),
+                evt_handlers=list(handlers) or [(evt.EVT_CONN_OPEN, send_at_once)],
             )
         except OSError:
             raise ServerError(f"{server.where} is not known by that name; check host", passing=True) from None
@@ -234,7 +244,12 @@ class DimseArchive:
             return ServerError(f"{self._server.where} hung up", passing=True)
         names = {FIND_MODEL: "C-FIND", GET_MODEL: "C-GET", MOVE_MODEL: "C-MOVE"}
         asked = next(
-            (name for context in association.rejected_contexts if (name := names.get(context.abstract_syntax))), ""
+            (
+                name
+                for context in association.rejected_contexts
+                if (name := names.get(context.abstract_syntax or UID("")))
+            ),
+            "",
         )
         advice = {"C-GET": "; try retrieve: move", "C-MOVE": "; try retrieve: get"}.get(asked, "")
         return ServerError(f"{self._server.where} does not offer {asked or 'this'} by the Study Root model{advice}")
@@ -283,7 +298,10 @@ class _Receiver:
     def __init__(self, deliver: Deliver) -> None:
         self._deliver = deliver
         self._failure: StorageError | None = None
-        self.handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, self._store)]
+        self.handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_CONN_OPEN, send_at_once),
+            (evt.EVT_C_STORE, self._store),
+        ]
 
     def raise_failure(self) -> None:
         """Raise in the caller's thread what went wrong while an instance was stored."""
