@@ -178,14 +178,14 @@ def test_row_11_a_volume_in_several_enhanced_files(tmp_path: Path, kept: str) ->
     assert_same(outcome(tmp_path).only, truth)
 
 
-def test_row_11_a_tilted_enhanced_ct(tmp_path: Path) -> None:
+def test_row_01_and_11_a_tilted_enhanced_ct(tmp_path: Path) -> None:
     truth = truth_of((6, 5, 6), shear=(0, 0.6, 0))
     save(enhanced(shuffled(frames_of_truth(truth)), modality="CT"), tmp_path / "x")
     assert_same(outcome(tmp_path, upright=False).only, truth)
     assert outcome(tmp_path).only.geometry.affine.is_orthogonal
 
 
-def test_row_11_a_missing_frame(tmp_path: Path) -> None:
+def test_row_02_and_11_a_missing_frame(tmp_path: Path) -> None:
     truth = truth_of((6, 5, 6))
     frames = frames_of_truth(truth)
     save(enhanced([*frames[:2], *frames[3:]]), tmp_path / "x")
