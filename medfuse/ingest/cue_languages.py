@@ -180,7 +180,7 @@ FRENCH: dict[Cue, tuple[str, ...]] = {
     Cue.NEGATION_AFTER: (
         "absent|absente|absents|absentes",
         "non vu|vue|vus|vues|visualisé|visualisée|visible|visibles|retrouvé|retrouvée|identifié|identifiée|objectivé",
-        "n'est|n'a ... pas vu|vue|visible|visualisé|visualisée|retrouvé|retrouvée|identifié|identifiée|objectivé|objectivée",
+        "n'est|n'a ... pas vu|vue|visible|visualisé|visualisée|retrouvé|retrouvée|identifié|identifiée|objectivé",
         "exclu|exclue|éliminé|éliminée",
         "a|ont disparu",
         ": aucun|aucune|non|absent|absente|absence .",
@@ -250,7 +250,7 @@ FRENCH: dict[Cue, tuple[str, ...]] = {
         "familial|familiale|familiaux",
     ),
     Cue.RELATIVE_AFTER: (
-        "chez le|la|son|sa|un|une|les|ses père|mère|frère|soeur|sœur|fils|fille|oncle|tante|parents|grand-père|grand-mère",
+        "chez le|la|son|sa|un|une|les|ses père|mère|frère|soeur|sœur|fils|fille|oncle|tante|parents|grand-père",
         "du père|frère|grand-père",
         "de la|sa mère|soeur|sœur|grand-mère",
         "dans la famille",
@@ -299,7 +299,8 @@ FRENCH: dict[Cue, tuple[str, ...]] = {
 SPANISH: dict[Cue, tuple[str, ...]] = {
     Cue.NEGATION_BEFORE: (
         "no",
-        "no se observa|observan|aprecia|aprecian|identifica|identifican|visualiza|visualizan|evidencia|evidencian|ve|ven",
+        "no se observa|observan|aprecia|aprecian|identifica|identifican|visualiza|visualizan",
+        "no se evidencia|evidencian|ve|ven|objetiva|objetivan",
         "no hay|existe|existen|presenta|muestra",
         "no ... evidencia|signos|datos|hallazgos de",
         "sin",

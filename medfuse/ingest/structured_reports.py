@@ -5,18 +5,15 @@ reports), else by their words. A text without a known concept belongs to the nea
 Observation context (who observed, PS3.3 table C.17.3-3, HAS OBS CONTEXT) names people and is left out.
 """
 
-from dataclasses import replace
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 
 from pydicom import Dataset
 
-from medfuse.domain import Report, ReportSection, SectionName
+from medfuse.domain import Report, SectionName
 from medfuse.domain.report import ANSWER_SECTIONS
 from medfuse.errors import UnreadableFileError, UnreadableReportError
 from medfuse.ingest.dicom.files import READ_ERRORS, quiet, read_header
-from medfuse.ingest.reports import parse_report, section_of
+from medfuse.ingest.sectioning import report_of, section_of
 
 REPORT_SOP_CLASSES = frozenset(
     {
@@ -82,7 +79,7 @@ def read_structured_report(path: Path) -> Report:
         raise UnreadableReportError(f"{path.name}: breaks DICOM's rules ({type(error).__name__})") from error
     if not texts:
         raise UnreadableReportError(f"{path.name}: the structured report holds no text", reason="EMPTY_REPORT")
-    return _report_of(texts)
+    return report_of(texts)
 
 
 def _texts(root: Dataset) -> list[tuple[SectionName, str]]:
@@ -114,27 +111,3 @@ def _section(item: Dataset, inherited: SectionName) -> SectionName:
         if known is not None and inherited is SectionName.OTHER:
             return known
     return inherited
-
-
-def _report_of(texts: list[tuple[SectionName, str]]) -> Report:
-    """A text with a heading line for each run of one section, and its sections.
-
-    Headings within a text count as well (many systems send a whole report as one item), except under an answer.
-    """
-    whole = ""
-    sections: list[ReportSection] = []
-    for name, run in groupby(texts, key=itemgetter(0)):
-        start = len(whole)
-        heading = "" if name is SectionName.OTHER else f"{name}:\n"
-        chunk = heading + "".join(f"{text}\n" for _, text in run)
-        whole += chunk
-        parts = (
-            (ReportSection(name=name, start=0, end=len(chunk), body_start=len(heading)),)
-            if name in ANSWER_SECTIONS
-            else parse_report(chunk).sections
-        )
-        sections.extend(
-            replace(part, start=part.start + start, end=part.end + start, body_start=part.body_start + start)
-            for part in parts
-        )
-    return Report(text=whole, sections=tuple(sections))

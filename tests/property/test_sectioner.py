@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from medfuse.domain import SectionName
 from medfuse.domain.report import SAFE_SECTIONS
-from medfuse.ingest.headings import HEADINGS, SUBHEADINGS
+from medfuse.ingest.heading_languages import HEADINGS, SUBHEADINGS
 from medfuse.ingest.reports import parse_report
 
 TITLES = sorted({t for table in (HEADINGS, SUBHEADINGS) for by in table.values() for ts in by.values() for t in ts})

@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from medfuse.domain import SectionName
 from medfuse.domain.report import SAFE_SECTIONS
 from medfuse.errors import UnreadableReportError
-from medfuse.ingest.headings import HEADINGS
+from medfuse.ingest.heading_languages import HEADINGS
 from medfuse.ingest.reports import read_report
 from medfuse.ingest.structured_reports import _SECTION_OF_CODE
 
