@@ -3,6 +3,8 @@
 from medfuse.domain.geometry import Affine, VolumeGeometry
 from medfuse.domain.labels import Label, LabelSet, LabelValue, Provenance
 from medfuse.domain.prediction import (
+    Alignment,
+    ChannelPreparation,
     Evidence,
     Finding,
     ModelIdentity,
@@ -21,6 +23,8 @@ from medfuse.domain.volume import Quantity, Volume
 __all__ = [
     "Acquisition",
     "Affine",
+    "Alignment",
+    "ChannelPreparation",
     "Code",
     "Evidence",
     "Finding",

@@ -70,6 +70,44 @@ class SegmentVolume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """A rigid registration of one series onto the reference series.
+
+    Args:
+        reference: `Series.key` of the reference series, whose space the study was prepared in.
+        matrix_lps: Four rows of a 4x4 matrix, from LPS mm of the reference series to LPS mm of this one.
+        nmi_before: Normalised mutual information of both by geometry alone: 1 (unrelated, or apart) to 2.
+        nmi_after: The same through the matrix.
+        applied: Whether the series was resampled through the matrix; if not, by geometry alone.
+    """
+
+    reference: str
+    matrix_lps: tuple[tuple[float, ...], ...]
+    nmi_before: float
+    nmi_after: float
+    applied: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelPreparation:
+    """How one input channel was made.
+
+    Args:
+        channel: Its name.
+        series: `Series.key` of the series that fills it.
+        choice: Why this series, in words without header text.
+        notes: What was done to its voxels on the way, one sentence each.
+        alignment: The registration, where one was run.
+    """
+
+    channel: str
+    series: str
+    choice: str
+    notes: tuple[str, ...] = ()
+    alignment: Alignment | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """One model's answer on one study.
 
@@ -79,10 +117,11 @@ class Prediction:
         model: Who spoke.
         findings: In the order of the label set.
         segment_volumes: In the order of the label set; empty for a model without segments.
-        series_used: Channel name -> Series Instance UID of the series that filled it.
+        series_used: Channel name -> `Series.key` of the series that filled it.
         missing: Inputs that the model takes and the study lacks: channel names, or `text`.
         text_input: The text that the model read; empty for none.
         created_at: ISO 8601, UTC.
+        preparation: How each channel of `series_used` was made.
     """
 
     study_instance_uid: str
@@ -94,6 +133,7 @@ class Prediction:
     missing: tuple[str, ...] = ()
     text_input: str = ""
     created_at: str
+    preparation: tuple[ChannelPreparation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,7 +143,7 @@ class Scored:
     Args:
         prediction: The answer.
         segmentation: On the grid of the series `segmentation_series_uid`, or None for a model without segments.
-        segmentation_series_uid: The source series whose grid the segmentation is on.
+        segmentation_series_uid: `Series.key` of the source series whose grid the segmentation is on.
     """
 
     prediction: Prediction

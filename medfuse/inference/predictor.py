@@ -81,15 +81,16 @@ class Predictor:
             model=self.identity,
             findings=findings,
             segment_volumes=_volumes(segmentation),
-            series_used={name: series.series_instance_uid for name, series in prepared.series.items()},
+            series_used={name: series.key for name, series in prepared.series.items()},
             missing=self._missing(prepared),
             text_input=prepared.text if self._network.text_encoder else "",
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            preparation=prepared.preparation,
         )
         return Scored(
             prediction=prediction,
             segmentation=segmentation,
-            segmentation_series_uid=prepared.reference_series.series_instance_uid if segmentation else None,
+            segmentation_series_uid=prepared.reference_series.key if segmentation else None,
         )
 
     @torch.inference_mode()

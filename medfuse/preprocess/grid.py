@@ -32,6 +32,13 @@ def model_grid(reference: VolumeGeometry, spacing_mm: tuple[float, float, float]
     return VolumeGeometry(shape=(int(shape[0]), int(shape[1]), int(shape[2])), affine=affine.shifted(-(shape - 1) / 2))
 
 
+def turned_spacing_mm(reference: VolumeGeometry) -> tuple[float, float, float]:
+    """The spacing of `reference` in the order of the axes of its `model_grid`: those nearest to L, P and S."""
+    axes, _ = _towards_lps(reference.affine.direction)
+    first, second, third = reference.affine.spacing_mm[axes].tolist()
+    return first, second, third
+
+
 def resample(
     voxels: NDArray[Any],
     source: VolumeGeometry,
@@ -39,13 +46,18 @@ def resample(
     *,
     mode: Literal["linear", "nearest"] = "linear",
     outside: float = 0.0,
+    transform: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """Values of `voxels` (I, J, K) on `source` at the voxels of `target`, float32 of the target's shape.
+
+    One interpolation, whatever lies between the grids: sheared axes and a `transform` (4x4, from LPS mm of the target's
+    space to LPS mm of the source's) are part of the one matrix from the target's indices to the source's.
 
     Where the two grids differ only by order, direction and whole-voxel shifts of axes, values are copied exactly.
     Downsampling with `linear` smooths first along the coarser axes (Gaussian, sigma half the excess ratio).
     """
-    to_source = source.affine.inverse() @ target.affine.matrix
+    between = np.eye(4) if transform is None else transform
+    to_source = source.affine.inverse() @ between @ target.affine.matrix
     copied = _copy_if_aligned(voxels, to_source, target.shape, outside)
     if copied is not None:
         return copied

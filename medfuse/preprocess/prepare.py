@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfuse.domain.geometry import VolumeGeometry
+from medfuse.domain.prediction import Alignment, ChannelPreparation
 from medfuse.domain.study import Series, Study
 from medfuse.domain.volume import Volume
 from medfuse.errors import MissingInputError
 from medfuse.ingest import read_volume
-from medfuse.preprocess.channels import choose_series
+from medfuse.preprocess.alignment import align, matrix_of
+from medfuse.preprocess.channels import ChannelDecision, decide
 from medfuse.preprocess.grid import model_grid, resample
 from medfuse.preprocess.intensity import background, normalise
 from medfuse.preprocess.recipe import Recipe
@@ -29,6 +31,7 @@ class PreparedStudy:
         source_grid: Grid of the reference series, which results are brought back to.
         series: Channel name -> series, for the channels that the study has, the reference series first.
         text: The text input; empty for none.
+        preparation: How each of these channels was made.
     """
 
     study: Study
@@ -37,6 +40,7 @@ class PreparedStudy:
     source_grid: VolumeGeometry
     series: dict[str, Series]
     text: str
+    preparation: tuple[ChannelPreparation, ...] = ()
 
     @property
     def reference_series(self) -> Series:
@@ -45,30 +49,40 @@ class PreparedStudy:
 
 
 def prepare_study(study: Study, recipe: Recipe) -> PreparedStudy:
-    """Read the study's series and bring them onto one grid.
+    """Choose the study's series, read them and bring them onto one grid.
+
+    The grid is that of the first channel that the study has. A series is interpolated once, from its own slices
+    (sheared ones of a tilted gantry included) through its registration, where there is one.
 
     Raises:
         MissingInputError: No series fits any channel.
         UnreadableSeriesError: A chosen series cannot become a volume.
+        StudyError: `PATTERN_TOO_SLOW`: a pattern of the recipe takes too long on a text of the study.
     """
-    series = choose_series(study.series, recipe.channels)
+    decisions = {one.rule.name: one for one in decide(study.series, recipe.channels)}
+    series = {name: one.chosen for name, one in decisions.items() if one.chosen is not None}
     if not series:
-        wanted = "; ".join(_describe(rule) for rule in recipe.channels)
-        there = ", ".join(sorted({one.modality.value for one in study.series})) or "none"
-        raise MissingInputError(
-            f"no series of the study fits the model's channels ({wanted}); the study has "
-            f"{len(study.series)} image series: {there}",
-            reason="NO_FITTING_SERIES",
-        )
-    volumes = {name: read_volume(one) for name, one in series.items()}
-    source_grid = next(iter(volumes.values())).geometry
-    grid = model_grid(source_grid, recipe.spacing_mm)
+        raise _nothing_fits(study, recipe)
+    reference = next(iter(series.values()))
+    fixed = _read(reference, recipe)
+    grid = model_grid(fixed.geometry, recipe.spacing_mm)
     image = np.zeros((len(recipe.channels), *grid.shape), dtype=np.float32)
+    preparation = []
     for index, rule in enumerate(recipe.channels):
-        if rule.name in volumes:
-            image[index] = _channel(volumes[rule.name], grid, rule)
+        if rule.name in series:
+            one = series[rule.name]
+            volume = fixed if one.key == reference.key else _read(one, recipe)
+            made = _made(decisions[rule.name], one, volume, reference, fixed, recipe)
+            image[index] = _channel(volume, grid, rule, made.alignment)
+            preparation.append(made)
     return PreparedStudy(
-        study=study, image=image, grid=grid, source_grid=source_grid, series=series, text=text_input(study, recipe)
+        study=study,
+        image=image,
+        grid=grid,
+        source_grid=fixed.geometry,
+        series=series,
+        text=text_input(study, recipe),
+        preparation=tuple(preparation),
     )
 
 
@@ -77,9 +91,39 @@ def prepare_truth(label_map: NDArray[np.uint8], source: VolumeGeometry, grid: Vo
     return resample(label_map, source, grid, mode="nearest").astype(np.uint8)
 
 
-def _channel(volume: Volume, grid: VolumeGeometry, rule: ChannelRule) -> NDArray[np.float32]:
+def _nothing_fits(study: Study, recipe: Recipe) -> MissingInputError:
+    wanted = "; ".join(_describe(rule) for rule in recipe.channels)
+    there = ", ".join(sorted({one.modality.value for one in study.series})) or "none"
+    return MissingInputError(
+        f"no series of the study fits the model's channels ({wanted}); the study has "
+        f"{len(study.series)} image series: {there}; medfuse inspect shows why each was left out",
+        reason="NO_FITTING_SERIES",
+    )
+
+
+def _read(series: Series, recipe: Recipe) -> Volume:
+    return read_volume(series, upright=False, fill_gaps=recipe.fill_gaps)
+
+
+def _made(
+    decision: ChannelDecision, series: Series, volume: Volume, reference: Series, fixed: Volume, recipe: Recipe
+) -> ChannelPreparation:
+    """The record of one channel, its registration included."""
+    alignment, notes = None, volume.provenance
+    if series.key != reference.key:
+        alignment, sentence = align(series, volume, reference, fixed, recipe.registration)
+        notes = (*notes, sentence)
+    return ChannelPreparation(
+        channel=decision.rule.name, series=series.key, choice=decision.reason, notes=notes, alignment=alignment
+    )
+
+
+def _channel(
+    volume: Volume, grid: VolumeGeometry, rule: ChannelRule, alignment: Alignment | None
+) -> NDArray[np.float32]:
     outside = background(rule.window) if rule.window else float(volume.voxels.min())
-    return normalise(resample(volume.voxels, volume.geometry, grid, outside=outside), rule.window)
+    voxels = resample(volume.voxels, volume.geometry, grid, outside=outside, transform=matrix_of(alignment))
+    return normalise(voxels, rule.window)
 
 
 def _describe(rule: ChannelRule) -> str:
