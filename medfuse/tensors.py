@@ -1,4 +1,4 @@
-"""The tensor records that pass between stages, and the legend of their axes.
+"""The tensor records that pass between stages, the legend of their axes, and the code of places on a grid.
 
     B  studies in a batch        C  image channels (series)     F  findings
     I, J, K  voxels              N  tokens of one modality      D  width of a token
@@ -7,6 +7,7 @@
 Records are frozen; `to` returns a copy on another device.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 Record = TypeVar("Record")
 
@@ -119,12 +121,14 @@ class ModelOutput:
     Args:
         finding_logits: One logit a finding.
         segment_logits: Class scores on the input grid, background first; None for a model without segments.
+        deep_logits: In training, class scores on coarser grids, fine to coarse.
         text_attention: How much each finding looked at each sub-word; rows sum to at most 1.
     """
 
     finding_logits: Float[Tensor, "B F"]
     segment_logits: Float[Tensor, "B S1 I J K"] | None
     text_attention: Float[Tensor, "B F W"]
+    deep_logits: tuple[Tensor, ...] = ()
 
 
 def on_device(record: Record, device: torch.device) -> Record:
@@ -139,3 +143,22 @@ def on_device(record: Record, device: torch.device) -> Record:
         else:
             changed[field.name] = value
     return type(record)(**changed)
+
+
+def position_code(shape: tuple[int, ...], width: int, like: Tensor) -> Float[Tensor, "N D"]:
+    """Sine-cosine codes of the cells of a grid, in C order, by relative position in [0, 1] along each axis.
+
+    Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.5, applied to each axis in turn.
+    """
+    per_axis = width // 6
+    frequencies = math.pi * 2.0 ** torch.linspace(0, 4, max(per_axis, 1), device=like.device)
+    codes = []
+    for axis, n in enumerate(shape):
+        relative = (torch.arange(n, device=like.device) + 0.5) / n
+        angles = relative[:, None] * frequencies
+        code = torch.cat([angles.sin(), angles.cos()], dim=1)[:, : width // 3]
+        view = [1, 1, 1, code.shape[1]]
+        view[axis] = n
+        codes.append(code.reshape(view).expand(*shape, -1))
+    joined = torch.cat(codes, dim=-1).reshape(-1, sum(code.shape[-1] for code in codes))
+    return pad(joined, (0, width - joined.shape[1]))

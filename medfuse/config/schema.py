@@ -25,6 +25,8 @@ class ModelSettings(Settings):
         width: Width of a token.
         modality_dropout: Probability with which a training study loses one of its modalities.
         finding_dropout: Dropout of the findings' head.
+        deep_supervision: Coarser levels of the decoder that give class scores of their own in training.
+        text_levels: Skips of the decoder, from the coarsest on, that look at the text.
     """
 
     image: Annotated[PartChoice, part_model(IMAGE_ENCODERS)] | None = PartChoice(name="unet")
@@ -33,6 +35,8 @@ class ModelSettings(Settings):
     width: int = 64
     modality_dropout: float = 0.1
     finding_dropout: float = 0.4
+    deep_supervision: int = 0
+    text_levels: int = 0
 
     def spec(self) -> ModelSpec:
         """The same parts as the model package takes them."""
@@ -43,6 +47,8 @@ class ModelSettings(Settings):
             width=self.width,
             modality_dropout=self.modality_dropout,
             finding_dropout=self.finding_dropout,
+            deep_supervision=self.deep_supervision,
+            text_levels=self.text_levels,
             image_options=self.image.options if self.image else {},
             text_options=self.text.options if self.text else {},
             fusion_options=self.fusion.options,

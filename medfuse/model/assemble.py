@@ -26,6 +26,8 @@ class ModelSpec:
         width: Width of a token; divisible by the attention heads.
         modality_dropout: Probability with which a training study loses one of its modalities.
         finding_dropout: Dropout of the findings' head.
+        deep_supervision: Coarser levels of the decoder that give class scores of their own in training.
+        text_levels: Skips of the decoder, from the coarsest on, that look at the text.
         image_options: Options of the image encoder.
         text_options: Options of the text encoder.
         fusion_options: Options of the fusion.
@@ -37,6 +39,8 @@ class ModelSpec:
     width: int = 64
     modality_dropout: float = 0.1
     finding_dropout: float = 0.4
+    deep_supervision: int = 0
+    text_levels: int = 0
     image_options: Mapping[str, Any] = field(default_factory=dict)
     text_options: Mapping[str, Any] = field(default_factory=dict)
     fusion_options: Mapping[str, Any] = field(default_factory=dict)
@@ -61,7 +65,7 @@ def assemble(spec: ModelSpec, label_set: LabelSet, channels: int) -> FusionNetwo
     if not encoders:
         raise ConfigError("model.image and model.text are both off: the model would see nothing; set one of them")
     modalities = tuple(encoders)
-    segmentation = _segmentation(encoders.get("image"), spec.width, label_set)
+    segmentation = _segmentation(encoders.get("image"), spec, label_set)
     regions = None
     if segmentation is not None and label_set.findings:
         regions = RegionMeasures(len(label_set.segments), spec.width)
@@ -85,7 +89,14 @@ def assemble(spec: ModelSpec, label_set: LabelSet, channels: int) -> FusionNetwo
     )
 
 
-def _segmentation(image: nn.Module | None, width: int, label_set: LabelSet) -> SegmentationHead | None:
+def _segmentation(image: nn.Module | None, spec: ModelSpec, label_set: LabelSet) -> SegmentationHead | None:
     if not label_set.segments or not isinstance(image, ImageEncoder):
         return None
-    return SegmentationHead(image.out_channels, image.strides, width, classes=len(label_set.segments) + 1)
+    return SegmentationHead(
+        image.out_channels,
+        image.strides,
+        spec.width,
+        classes=len(label_set.segments) + 1,
+        deep_supervision=spec.deep_supervision,
+        text_levels=spec.text_levels if spec.text is not None else 0,
+    )

@@ -57,8 +57,12 @@ class FusionNetwork(nn.Module):
         fused = self.fusion(self.presence(self._encode(batch)))
         image = fused.modalities.get("image")
         segment_logits = regions = None
+        deep: tuple[Tensor, ...] = ()
         if self.segmentation is not None and image is not None:
-            segment_logits = self.segmentation(image).float()
+            segment_logits, *coarser = (
+                level.float() for level in self.segmentation(image, fused.modalities.get("text"))
+            )
+            deep = tuple(coarser)
         if self.regions is not None and segment_logits is not None:
             with torch.autocast(segment_logits.device.type, enabled=False):
                 regions = self.regions(segment_logits, batch.voxel_volume_ml, batch.segment_targets, batch.segment_mask)
@@ -70,7 +74,9 @@ class FusionNetwork(nn.Module):
                 logits, looked = self.findings(fused, regions, None if image is None else image.present)
         attention = looked.get("text", logits.new_zeros((studies, logits.shape[1], words)))
         attention = attention * batch.text.present[:, None, None]
-        return ModelOutput(finding_logits=logits, segment_logits=segment_logits, text_attention=attention)
+        return ModelOutput(
+            finding_logits=logits, segment_logits=segment_logits, text_attention=attention, deep_logits=deep
+        )
 
     def _encode(self, batch: Batch) -> dict[str, ModalityFeatures]:
         inputs: dict[str, Callable[[nn.Module], ModalityFeatures]] = {

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from monai.metrics.meandice import compute_dice
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import interpolate, one_hot
 
 from medfuse.losses import SegmentationLoss, finding_loss, volume_loss
 from medfuse.metrics.classification import auroc
@@ -68,8 +68,19 @@ class Criterion:
             findings = finding_loss(output.finding_logits, batch.finding_targets, batch.finding_mask)
         if output.segment_logits is not None:
             truth = (output.segment_logits, batch.segment_targets, batch.segment_mask)
-            segments = self.segmentation(*truth) + self.options.volume_weight * volume_loss(*truth)
+            segments = self._levels(output, batch) + self.options.volume_weight * volume_loss(*truth)
         return self.options.finding_weight * findings + self.options.segment_weight * segments, findings, segments
+
+    def _levels(self, output: ModelOutput, batch: Batch) -> Tensor:
+        """The loss of every supervised level, each coarser one with half the weight of the one before."""
+        levels = [output.segment_logits, *output.deep_logits]
+        weights = [0.5**level for level in range(len(levels))]
+        losses = [
+            weight / sum(weights) * self.segmentation(logits, _at(batch.segment_targets, logits), batch.segment_mask)
+            for logits, weight in zip(levels, weights, strict=True)
+            if logits is not None
+        ]
+        return torch.stack(losses).sum()
 
 
 def learning_rate(step: int, total: int, options: TrainingOptions) -> float:
@@ -129,6 +140,13 @@ def validate(
     return Validation(
         losses=_mean(history), logits=logits, targets=target, mask=mask, dice=dice, auroc=_auroc(logits, target, mask)
     )
+
+
+def _at(truth: Tensor, logits: Tensor) -> Tensor:
+    """A label map on the grid of `logits`, nearest neighbour."""
+    if truth.shape[1:] == logits.shape[2:]:
+        return truth
+    return interpolate(truth[:, None].float(), size=logits.shape[2:], mode="nearest-exact")[:, 0].long()
 
 
 def _mean(history: list[Any]) -> Losses:

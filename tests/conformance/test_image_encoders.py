@@ -55,8 +55,10 @@ def test_the_pyramid_has_the_stated_channels_and_strides(
 
 
 def test_a_decoder_fits_on_it(encoder: ImageEncoder, image: torch.Tensor, size: tuple[int, ...]) -> None:
-    head = SegmentationHead(encoder.out_channels, encoder.strides, WIDTH, classes=3)
-    assert head(encoder(image, ALL)).shape == (3, 3, *size)
+    head = SegmentationHead(encoder.out_channels, encoder.strides, WIDTH, classes=3, deep_supervision=1)
+    levels = head(encoder(image, ALL))
+    assert [level.shape for level in levels] == [(3, 3, *size), (3, 3, *encoder(image, ALL).pyramid[1].shape[2:])]
+    assert len(head.eval()(encoder(image, ALL))) == 1
 
 
 def test_a_size_that_does_not_fit_is_refused(encoder: ImageEncoder, size: tuple[int, ...]) -> None:

@@ -130,3 +130,26 @@ def test_late_fusion_averages_the_sources_that_are_there() -> None:
     image_only, _ = alone(FusedFeatures(modalities={"image": image}), None, None)
     torch.testing.assert_close(both[1], image_only[1])
     assert not torch.allclose(both[0], changed[0])
+
+
+def test_the_skips_look_at_the_text_once_they_have_learned_to(tiny_bert: Path) -> None:
+    network = make_network(tiny_bert, fusion="concat", fusion_options={}, text_levels=2).eval()
+    batch = make_batch(network)
+    text = type(batch.text)(**{**_fields(batch.text), "ids": batch.text.ids.flip(0), "mask": batch.text.mask.flip(0)})
+    other = type(batch)(**{**_fields(batch), "text": text})
+    before = [network(given).segment_logits for given in (batch, other)]
+    assert torch.equal(*before)
+    assert network.segmentation is not None
+    assert len(network.segmentation.looks) == 2
+    for look in network.segmentation.looks:
+        torch.nn.init.normal_(look.out.weight)
+    after = [network(given).segment_logits for given in (batch, other)]
+    assert not torch.allclose(*after)
+
+
+def test_coarser_levels_are_supervised_in_training_alone(tiny_bert: Path) -> None:
+    network = make_network(tiny_bert, deep_supervision=1)
+    batch = make_batch(network)
+    network.train()
+    assert [tuple(level.shape[2:]) for level in network(batch).deep_logits] == [(8, 8, 8)]
+    assert network.eval()(batch).deep_logits == ()
