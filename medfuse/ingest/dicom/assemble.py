@@ -1,10 +1,9 @@
-"""A DICOM series -> one volume in LPS millimetres, CT in Hounsfield units.
+"""A DICOM series -> one volume in LPS millimetres, CT in Hounsfield units, PET in SUV.
 
-Handles classic series (one slice a file) and enhanced multi-frame objects (PS3.3 section C.7.6.16), native and
-compressed. Geometry comes from positions and orientations alone; see `stack` for what is refused.
+`frames` reads what each slice is, `split` finds the part of the series that is asked for, `stack` its grid, `pixels`
+the values; then missing slices are filled in (`gaps`) and a tilted gantry is set upright (`tilt`), where asked for.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,52 +11,62 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.pixels.processing import apply_modality_lut
+from pydicom.dataset import Dataset
 
 from medfuse.domain import Modality, Quantity, Series, Volume
 from medfuse.errors import UnreadableFileError, UnreadableSeriesError
-from medfuse.ingest.dicom.files import READ_ERRORS, quiet, read_header
-from medfuse.ingest.dicom.pixels import PixelFormat
-from medfuse.ingest.dicom.stack import Frame, Stack, make_stack
+from medfuse.ingest.dicom.files import READ_ERRORS, DicomFile, open_file, quiet, read_header
+from medfuse.ingest.dicom.frames import Frame, frames_of, text
+from medfuse.ingest.dicom.gaps import check_fillable, fill_gaps
+from medfuse.ingest.dicom.pixels import FrameRequest, PixelFormat, read_frames_into
+from medfuse.ingest.dicom.rescale import check_hounsfield, frame_scales, is_hounsfield, modality_lut
+from medfuse.ingest.dicom.split import Part, parts_of
+from medfuse.ingest.dicom.stack import Stack
+from medfuse.ingest.dicom.suv import suv_scale
+from medfuse.ingest.dicom.tilt import make_upright
 
 AIR_HU = -1024.0
-"""Value of CT voxels outside the scanned circle (Pixel Padding Value)."""
+"""Value of CT voxels outside the scanned circle (Pixel Padding Value), and around a volume that was set upright."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Source:
-    """One file of a series: its header, and how its pixels are stored."""
+    """The files of a part of a series, and the grid that its slices lie on."""
 
-    dataset: FileDataset
-    pixels: PixelFormat
+    files: dict[Path, DicomFile]
+    stack: Stack
+    notes: tuple[str, ...]
 
 
-def read_dicom_volume(series: Series) -> Volume:
-    """Read a DICOM series as one volume.
+def read_dicom_volume(series: Series, *, upright: bool = True, may_fill: bool = False) -> Volume:
+    """Read a DICOM series, or the part of it that `series.part` names, as one volume.
 
     Args:
         series: Files in any order, with any instance numbers.
+        upright: Whether a stack that a tilted gantry sheared is resampled to an upright grid.
+        may_fill: Whether missing slices are interpolated; otherwise they are refused.
 
     Returns:
         Float32 voxels `(columns, rows, slices)`, k ascending along the slice normal (row cosines x column cosines);
-        CT in HU, padding set to -1024 HU (CT) or 0.
+        CT in HU, PET in SUV, padding set to -1024 HU (CT) or 0.
 
     Raises:
         UnreadableSeriesError: The series is no regular stack, or its pixels cannot be read; `reason` says which.
     """
-    sources, stack, notes = _read(series)
+    source = _read(series, may_fill=may_fill)
     try:
-        voxels, pixel_notes = _read_voxels(series, sources, stack)
-    except UnreadableSeriesError as error:
+        with quiet():
+            volume = _volume(series, source)
+    except (UnreadableSeriesError, UnreadableFileError) as error:
         raise _named(series, error) from error
-    quantity = Quantity.HOUNSFIELD if series.modality is Modality.CT else Quantity.ARBITRARY
-    return Volume(
-        voxels=voxels,
-        geometry=stack.geometry,
-        quantity=quantity,
-        provenance=(*notes, *stack.provenance, *pixel_notes),
-    )
+    except READ_ERRORS as error:
+        raise _undecodable(series, error) from error
+    return make_upright(volume, outside=air_value(series.modality)) if upright else volume
+
+
+def air_value(modality: Modality) -> float:
+    """The value of what holds no data: air in a CT, nothing elsewhere."""
+    return AIR_HU if modality is Modality.CT else 0.0
 
 
 def source_datasets(series: Series) -> list[Dataset]:
@@ -66,19 +75,21 @@ def source_datasets(series: Series) -> list[Dataset]:
     Blanked SOP and series UIDs are filled from the meta header and from `series`; the study's are left as they are.
 
     Returns:
-        One dataset a slice, without pixel data; for an enhanced multi-frame object the one dataset of its file;
-        for NIfTI none.
+        One dataset an existing slice, without pixel data; for an enhanced multi-frame object the one dataset of its
+        file; for NIfTI none.
 
     Raises:
-        UnreadableSeriesError: As `read_dicom_volume`.
+        UnreadableSeriesError: As `read_dicom_volume`, missing slices excepted.
     """
     if series.is_nifti:
         return []
-    sources, stack, _ = _read(series)
-    ordered = dict.fromkeys(frame.path for frame in stack.frames)
+    source = _read(series, may_fill=True)
     datasets: list[Dataset] = []
-    for path in ordered:
-        dataset = sources[path].dataset
+    for path in dict.fromkeys(frame.path for frame in source.stack.frames):
+        try:
+            dataset = read_header(path)[0]
+        except UnreadableFileError as error:
+            raise _named(series, _of_file(path, error)) from error
         meta = getattr(dataset, "file_meta", {})
         for keyword, value in (
             ("SOPClassUID", meta.get("MediaStorageSOPClassUID")),
@@ -91,156 +102,131 @@ def source_datasets(series: Series) -> list[Dataset]:
     return datasets
 
 
-def _read(series: Series) -> tuple[dict[Path, _Source], Stack, tuple[str, ...]]:
-    """Read the headers of a series and order its slices."""
+def _read(series: Series, *, may_fill: bool) -> _Source:
+    """Read the headers of a series and find the part that is asked for."""
     try:
         with quiet():
-            sources, notes = _sources(series.files)
-            frames = [frame for source in sources.values() for frame in _frames(source)]
-            return sources, make_stack(frames), notes
+            files = {path: _open(path) for path in sorted(series.files)}
+            frames = [frame for file in files.values() for frame in frames_of(file.path, file.header)]
+            part = _part(parts_of(frames), series.part)
+            return _Source(files=files, stack=_stack(part, may_fill=may_fill), notes=part.notes)
     except UnreadableSeriesError as error:
         raise _named(series, error) from error
     except READ_ERRORS as error:
-        raise UnreadableSeriesError(
-            f"series {series.series_instance_uid} has headers that cannot be decoded ({type(error).__name__})",
-            reason="UNREADABLE_HEADER",
-        ) from error
+        raise _undecodable(series, error) from error
 
 
-def _named(series: Series, error: UnreadableSeriesError) -> UnreadableSeriesError:
-    return UnreadableSeriesError(f"series {series.series_instance_uid}: {error.detail}", reason=error.reason)
-
-
-def _sources(files: Sequence[Path]) -> tuple[dict[Path, _Source], tuple[str, ...]]:
-    sources: dict[Path, _Source] = {}
-    seen: set[tuple[str, str]] = set()
-    copies = 0
-    for path in sorted(files):
-        try:
-            dataset, span = read_header(path)
-        except UnreadableFileError as error:
-            raise UnreadableSeriesError(f"file {path.name} {error.detail}", reason=error.reason) from error
-        identity = (str(dataset.get("SOPInstanceUID") or ""), str(dataset.get("ImagePositionPatient")))
-        if identity[0] and identity in seen:
-            copies += 1
-            continue
-        seen.add(identity)
-        sources[path] = _Source(dataset=dataset, pixels=PixelFormat.read(path, dataset, span))
-    return sources, ((f"dropped {copies} copies of instances",) if copies else ())
-
-
-def _frames(source: _Source) -> list[Frame]:
-    dataset = source.dataset
-    if "MOSAIC" in (dataset.get("ImageType") or ()):
-        raise UnreadableSeriesError("is a Siemens mosaic, which is not supported", reason="SIEMENS_MOSAIC")
-    if int(dataset.get("SamplesPerPixel") or 1) != 1:
-        raise UnreadableSeriesError("holds colour images, expected grey values", reason="COLOUR_IMAGE")
-    if "PerFrameFunctionalGroupsSequence" not in dataset and "SharedFunctionalGroupsSequence" not in dataset:
-        if source.pixels.n_frames > 1:
-            raise UnreadableSeriesError(
-                f"file {source.pixels.path.name} has {source.pixels.n_frames} frames and no position for each",
-                reason="MISSING_GEOMETRY",
-            )
-        return [_frame(source, 0, dataset, dataset, dataset, dataset, "")]
-    shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [Dataset()])
-    if len(groups) != source.pixels.n_frames:
-        raise UnreadableSeriesError(
-            f"file {source.pixels.path.name} describes {len(groups)} frames, expected {source.pixels.n_frames}",
-            reason="INCONSISTENT_GEOMETRY",
-        )
-    return [_enhanced_frame(source, index, group, shared) for index, group in enumerate(groups)]
-
-
-def _enhanced_frame(source: _Source, index: int, group: Dataset, shared: Dataset) -> Frame:
-    def macro(keyword: str) -> Dataset:
-        items = group.get(keyword) or shared.get(keyword)
-        return items[0] if items else Dataset()
-
-    return _frame(
-        source,
-        index,
-        macro("PlanePositionSequence"),
-        macro("PlaneOrientationSequence"),
-        macro("PixelMeasuresSequence"),
-        macro("PixelValueTransformationSequence"),
-        str(macro("FrameContentSequence").get("StackID") or ""),
-    )
-
-
-def _frame(
-    source: _Source,
-    index: int,
-    position: Dataset,
-    orientation: Dataset,
-    measures: Dataset,
-    rescale: Dataset,
-    stack_id: str,
-) -> Frame:
-    path = source.pixels.path
-    slope = rescale.get("RescaleSlope")
-    intercept = rescale.get("RescaleIntercept")
-    frame = Frame(
-        path=path,
-        index=index,
-        position_mm=_numbers(position, "ImagePositionPatient", 3, path),
-        orientation=_numbers(orientation, "ImageOrientationPatient", 6, path),
-        spacing_mm=_numbers(measures, "PixelSpacing", 2, path),
-        shape=source.pixels.shape,
-        slope=1.0 if slope is None else float(slope),
-        intercept=0.0 if intercept is None else float(intercept),
-        stack_id=stack_id,
-    )
-    if not np.isfinite([frame.slope, frame.intercept]).all() or frame.slope == 0:
-        raise UnreadableSeriesError(
-            f"file {path.name} has rescale slope {frame.slope} and intercept {frame.intercept}",
-            reason="INVALID_RESCALE",
-        )
-    return frame
-
-
-def _numbers(dataset: Dataset, keyword: str, count: int, path: Path) -> NDArray[np.float64]:
-    values = dataset.get(keyword)
-    if values is None or isinstance(values, (str, bytes)) or not hasattr(values, "__len__") or len(values) != count:
-        raise UnreadableSeriesError(f"file {path.name} lacks {keyword}", reason="MISSING_GEOMETRY")
-    return np.array([float(value) for value in values], dtype=np.float64)
-
-
-def _read_voxels(
-    series: Series, sources: dict[Path, _Source], stack: Stack
-) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    columns, rows, slices = stack.geometry.shape
+def _open(path: Path) -> DicomFile:
     try:
-        planes = np.empty((slices, rows, columns), dtype=np.float32)
+        return open_file(path)
+    except UnreadableFileError as error:
+        raise _of_file(path, error) from error
+
+
+def _part(parts: Sequence[Part], name: str) -> Part:
+    """The part that is asked for; the files of a part hold it alone, or all parts under their names."""
+    found = next((part for part in parts if part.name == name), None)
+    if found is None and len(parts) == 1:
+        return parts[0]
+    if found is None:
+        names = ", ".join(part.name for part in parts[:6])
+        raise UnreadableSeriesError(
+            f"holds {len(parts)} volumes ({names}), none of them called {name or 'nothing'}; name one of them",
+            reason="SEVERAL_VOLUMES",
+        )
+    return found
+
+
+def _stack(part: Part, *, may_fill: bool) -> Stack:
+    if part.stack is None or (part.refusal is not None and not may_fill):
+        raise part.refusal or UnreadableSeriesError("has no grid", reason="INCONSISTENT_GEOMETRY")
+    if part.stack.n_missing:
+        check_fillable(part.stack)
+    return part.stack
+
+
+def _volume(series: Series, source: _Source) -> Volume:
+    stack = source.stack
+    headers = {path: file.header for path, file in source.files.items()}
+    own = [headers[path] for path in dict.fromkeys(frame.path for frame in stack.frames)]
+    suv = suv_scale(own) if series.modality is Modality.PT else None
+    scales, notes = frame_scales(stack.frames, headers)
+    if suv:
+        scales = [(slope * suv.factor, intercept * suv.factor) for slope, intercept in scales]
+        notes = (*notes, suv.note)
+    planes, pixel_notes = _planes(source, scales, air_value(series.modality))
+    is_hu = series.modality is Modality.CT and is_hounsfield(own[0])
+    if is_hu:
+        check_hounsfield(planes)
+    if stack.n_missing:
+        planes, filled = fill_gaps(planes, stack)
+        notes = (*notes, filled)
+    if any(text(header.get("PhotometricInterpretation")) == "MONOCHROME1" for header in own):
+        notes = (*notes, "Meant to be displayed inverted (MONOCHROME1); values are as stored.")
+    quantity = Quantity.SUV if suv else Quantity.HOUNSFIELD if is_hu else Quantity.ARBITRARY
+    return Volume(
+        voxels=planes.transpose(2, 1, 0),
+        geometry=stack.geometry,
+        quantity=quantity,
+        provenance=(*source.notes, *stack.provenance, *notes, *pixel_notes),
+    )
+
+
+def _planes(
+    source: _Source, scales: Sequence[tuple[float, float]], fill: float
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """The existing slices, shape `(n, rows, columns)`, and what is to say about them."""
+    frames = source.stack.frames
+    formats = {path: PixelFormat.of(source.files[path]) for path in dict.fromkeys(frame.path for frame in frames)}
+    luts = {path: modality_lut(source.files[path].header) for path in formats}
+    requests = [
+        FrameRequest(formats[frame.path], frame.index, slope, intercept, fill, luts[frame.path])
+        for frame, (slope, intercept) in zip(frames, scales, strict=True)
+    ]
+    if frames[0].tile is not None:
+        return _tiles(frames, requests)
+    rows, columns = frames[0].shape
+    planes = _empty((len(frames), rows, columns))
+    padded = read_frames_into(planes, requests)
+    return planes, _padding_note(padded, fill)
+
+
+def _tiles(frames: Sequence[Frame], requests: Sequence[FrameRequest]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Cut the slices out of the mosaics that they are tiles of."""
+    mosaics = list({id(request.pixels): request for request in requests}.values())
+    whole = _empty((len(mosaics), *mosaics[0].pixels.shape))
+    padded = read_frames_into(whole, mosaics)
+    number_of = {id(request.pixels): n for n, request in enumerate(mosaics)}
+    rows, columns = frames[0].shape
+    planes = _empty((len(frames), rows, columns))
+    for plane, frame, request in zip(planes, frames, requests, strict=True):
+        top, left = frame.tile or (0, 0)
+        plane[...] = whole[number_of[id(request.pixels)], top : top + rows, left : left + columns]
+    return planes, ("Taken apart from a Siemens mosaic.", *_padding_note(padded, requests[0].fill))
+
+
+def _padding_note(padded: int, fill: float) -> tuple[str, ...]:
+    return (f"Set padding to {fill:g} in {padded} slices.",) if padded else ()
+
+
+def _empty(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    try:
+        return np.empty(shape, dtype=np.float32)
     except MemoryError as error:
         raise UnreadableSeriesError(
-            f"{slices} slices of {rows} x {columns} do not fit into memory", reason="TOO_LARGE"
+            f"{shape[0]} slices of {shape[1]} x {shape[2]} do not fit into memory", reason="TOO_LARGE"
         ) from error
-    notes: Counter[str] = Counter()
-    wanted: dict[Path, list[int]] = defaultdict(list)
-    for k, frame in enumerate(stack.frames):
-        wanted[frame.path].append(k)
-    fill = AIR_HU if series.modality is Modality.CT else 0.0
-    for path, slice_numbers in wanted.items():
-        pixels = sources[path].pixels
-        stored = pixels.frames([stack.frames[k].index for k in slice_numbers])
-        for k, plane in zip(slice_numbers, stored, strict=True):
-            padding = pixels.padding_mask(plane)
-            _rescale(pixels.used_bits(plane), stack.frames[k], sources[path].dataset, planes[k])
-            if padding is not None:
-                planes[k][padding] = fill
-                notes[f"set padding to {fill:g}"] += 1
-    if len({(frame.slope, frame.intercept) for frame in stack.frames}) > 1:
-        notes["rescale differs between slices"] += 1
-    return planes.transpose(2, 1, 0), tuple(sorted(notes))
 
 
-def _rescale(stored: NDArray[Any], frame: Frame, dataset: Dataset, out: NDArray[np.float32]) -> None:
-    """Apply the modality LUT or the linear rescale of one slice (PS3.3 section C.11.1) into `out`."""
-    if dataset.get("ModalityLUTSequence"):
-        out[:] = apply_modality_lut(stored, dataset)
-        return
-    exact = np.float64 if stored.dtype.itemsize > 2 else np.float32
-    np.multiply(stored, exact(frame.slope), out=out, dtype=exact, casting="unsafe")
-    if frame.intercept:
-        np.add(out, np.float32(frame.intercept), out=out)
+def _of_file(path: Path, error: UnreadableFileError) -> UnreadableSeriesError:
+    return UnreadableSeriesError(f"file {path.name} {error.detail}", reason=error.reason)
+
+
+def _named(series: Series, error: Any) -> UnreadableSeriesError:
+    return UnreadableSeriesError(f"series {series.key}: {error.detail}", reason=error.reason)
+
+
+def _undecodable(series: Series, error: Exception) -> UnreadableSeriesError:
+    return UnreadableSeriesError(
+        f"series {series.key} has headers that cannot be decoded ({type(error).__name__})", reason="UNREADABLE_HEADER"
+    )

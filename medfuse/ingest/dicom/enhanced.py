@@ -64,7 +64,7 @@ class _Nothing:
         """Always the default."""
         return default
 
-    def __contains__(self, key: str, /) -> bool:
+    def __contains__(self, key: str | int, /) -> bool:
         return False
 
 

@@ -87,6 +87,7 @@ class Frame:
         acquisition_number: Acquisition Number, or Frame Acquisition Number of an enhanced object.
         temporal_position: Temporal Position Identifier or Index.
         trigger_time_ms: Trigger Time, or Nominal Cardiac Trigger Delay Time.
+        reference_ms: Frame Reference Time (0054,1300) of a PET.
         acquired_s: Time of day of the acquisition in seconds.
         content_s: Time of day of the content in seconds.
         gradient: Direction of the diffusion gradient, or nothing.
@@ -109,6 +110,7 @@ class Frame:
     acquisition_number: int | None = None
     temporal_position: int | None = None
     trigger_time_ms: float | None = None
+    reference_ms: float | None = None
     acquired_s: float | None = None
     content_s: float | None = None
     gradient: tuple[float, ...] = ()
@@ -166,6 +168,7 @@ def classic_frame(path: Path, header: Header, facts: Facts) -> Frame:
         acquisition_number=whole(get("AcquisitionNumber")),
         temporal_position=whole(get("TemporalPositionIdentifier")),
         trigger_time_ms=number(get("TriggerTime")),
+        reference_ms=number(get("FrameReferenceTime")) if facts.modality == "PT" else None,
         acquired_s=seconds(get("AcquisitionTime")),
         content_s=seconds(get("ContentTime")),
         gradient=_gradient(header, facts) if facts.acquisition.b_value is not None else (),

@@ -10,6 +10,7 @@ Sources: nibabel's notes on the CSA header and on mosaics (nibabel.nicom); dcm2n
 import math
 import re
 import struct
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,9 @@ def _planned_positions(protocol: bytes) -> Vector:
 
 def _csa(raw: bytes, getter: str) -> Any:
     """One value of a CSA image header; None where it cannot be read."""
-    from nibabel.nicom import csareader
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # nibabel calls its DICOM readers experimental
+        from nibabel.nicom import csareader
 
     reader: Any = csareader
     try:

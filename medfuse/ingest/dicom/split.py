@@ -164,10 +164,16 @@ def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], tuple[str, ..
     """Drop further copies of an instance: the same SOP Instance UID at the same position."""
     kept: dict[Hashable, Frame] = {}
     for frame in frames:
-        identity = (frame.sop_instance_uid or frame.path, frame.index, frame.tile, frame.position_mm)
-        kept.setdefault(identity, frame)
+        kept.setdefault(_identity(frame), frame)
     dropped = len(frames) - len(kept)
     return list(kept.values()), ((f"Dropped {dropped} copies of instances.",) if dropped else ())
+
+
+def _identity(frame: Frame) -> Hashable:
+    """Equal for copies; one UID in every file, as some anonymisers write it, makes no copies of them."""
+    times = (frame.temporal_position, frame.trigger_time_ms, frame.reference_ms, frame.acquired_s, frame.content_s)
+    numbers = (frame.instance_number, frame.acquisition_number, frame.index, frame.tile, frame.slope, frame.intercept)
+    return (frame.sop_instance_uid or frame.path, frame.position_mm, frame.facts, frame.gradient, *times, *numbers)
 
 
 def _fixed_order(frame: Frame) -> tuple[Any, ...]:
@@ -286,6 +292,7 @@ _FACTS = (
     _Fact("inversion", lambda f: f.facts.acquisition.inversion_time_ms),
     _Fact("flip", lambda f: f.facts.flip_angle),
     _Fact("time", lambda f: f.temporal_position),
+    _Fact("time", lambda f: f.reference_ms),
     _Fact("direction", lambda f: f.gradient or None),
     _Fact("trigger", lambda f: f.trigger_time_ms),
     _Fact("acquisition", lambda f: f.acquisition_number),

@@ -212,7 +212,7 @@ def _single(frame: Frame) -> Stack:
     """A volume of one slice, as thick as its header says."""
     facts = frame.facts
     tags = (("Spacing Between Slices", facts.spacing_between_mm), ("Slice Thickness", facts.acquisition.thickness_mm))
-    name, thickness = next(((name, mm) for name, mm in tags if mm and mm > 0), ("no element of the header", 1.0))
+    name, thickness = next(((name, abs(mm)) for name, mm in tags if mm), ("no element of the header", 1.0))
     rows, columns = frame.shape
     return Stack(
         frames=(frame,),
