@@ -145,22 +145,30 @@ class DicomGrouping:
         patients = sorted({instance.patient_key for _, instance in members if instance.patient_key})
         kept = self._without_copies(uid, members)
         images = [(series, instance) for series, instance in kept if instance.kind == "image"]
+        place = folder.relative_to(self._root).as_posix()
         if len(patients) > 1 or not images:
             reason, detail = _refusal(patients, [instance for _, instance in kept])
-            place = folder.relative_to(self._root).as_posix()
             detail = f"study {uid} under {place} {detail}"
             return Rejected(study_instance_uid=uid, accession_number=accession, reason=reason, detail=detail)
         report_files = [*(instance.path for _, instance in kept if instance.kind == "report"), *texts]
+        series, refusals = series_of(images)
+        if not series and refusals:
+            return Rejected(
+                study_instance_uid=uid,
+                accession_number=accession,
+                reason=refusals[0].split(":", 1)[0],
+                detail=f"study {uid} under {place} has no series that can become a volume: {'; '.join(refusals)}",
+            )
         reports, failures = read_reports(report_files, self._root)
         return Study(
             study_instance_uid=uid,
             patient_key=patients[0] if patients else pseudonym(uid),
             accession_number=accession,
             path=folder,
-            series=series_of(images),
+            series=series,
             reports=reports,
             segmentations=tuple(instance.path for _, instance in kept if instance.kind == "segmentation"),
-            problems=(*problem_lines(self._problems[uid], self._root), *failures),
+            problems=(*problem_lines(self._problems[uid], self._root), *refusals, *failures),
         )
 
     def _without_copies(self, uid: str, members: list[tuple[str, Instance]]) -> list[tuple[str, Instance]]:

@@ -1,17 +1,18 @@
-"""Walk a folder once and sort its files by what they hold, whatever they are called."""
+"""Sort the files of a folder by what they hold, whatever they are called."""
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from medfuse.errors import UnreadableFileError
-from medfuse.ingest.dicom.files import DICOM_SUFFIXES, has_dicom_magic, may_be_dicom
-from medfuse.ingest.dicom.scan import Instance, read_instance
+from medfuse.ingest.dicom.files import DICOM_SUFFIXES, has_dicom_magic, may_be_dicom, open_file
+from medfuse.ingest.dicom.scan import Instance, instance_of
+from medfuse.ingest.dicom.walk import HEAD_BYTES, read_at
 from medfuse.ingest.nifti import is_nifti_name
+from medfuse.ingest.tree import FoundFile, Tree, list_tree
 
-_HEAD_BYTES = 132
+_MAGIC_BYTES = 132
 _LISTED_PATHS = 3
 
 
@@ -48,16 +49,32 @@ class SortedFiles:
 
 def sort_files(root: Path) -> SortedFiles:
     """Sort every file in and below `root`; hidden files and folders are left out."""
+    return sort_tree(list_tree(root))
+
+
+def sort_tree(tree: Tree, known: Callable[[FoundFile], Instance | None] | None = None) -> SortedFiles:
+    """Sort the files of a tree.
+
+    Args:
+        tree: What to look at.
+        known: Gives the instance of a DICOM file that need not be read again, or None.
+    """
     found = SortedFiles()
-    for path in _walk(root, found):
+    if tree.n_hidden:
+        found.skipped["HIDDEN_FILE"] = tree.n_hidden
+    for file in tree.files:
         found.n_files += 1
-        try:
-            with path.open("rb") as file:
-                head = file.read(_HEAD_BYTES)
-        except OSError:
-            found.problems.append(Problem("UNREADABLE_FILE", path))
+        instance = known(file) if known is not None else None
+        if instance is not None:
+            found.instances.append(instance)
+            found.has_dicom = True
             continue
-        _sort_file(path, head, found)
+        try:
+            head = read_at(file.path, HEAD_BYTES, 0)
+        except OSError:
+            found.problems.append(Problem("UNREADABLE_FILE", file.path))
+            continue
+        _sort_file(file, head, found)
     return found
 
 
@@ -74,18 +91,23 @@ def problem_lines(problems: Iterable[Problem], root: Path) -> list[str]:
     return lines
 
 
-def _sort_file(path: Path, head: bytes, found: SortedFiles) -> None:
-    promises_dicom = path.suffix.lower() in DICOM_SUFFIXES
+def _sort_file(file: FoundFile, head: bytes, found: SortedFiles) -> None:
+    path = file.path
     is_dicom = has_dicom_magic(head)
-    is_blank_start = len(head) < _HEAD_BYTES and not head.strip(b"\0")
-    if is_nifti_name(path) and not is_dicom:
+    if is_dicom and file.size >= len(head):
+        found.has_dicom = True
+        _read_dicom(file, head, found, promises_dicom=True)
+        return
+    suffix = path.suffix.lower()
+    promises_dicom = suffix in DICOM_SUFFIXES
+    is_blank_start = len(head) < _MAGIC_BYTES and not head.strip(b"\0")
+    if is_nifti_name(path):
         found.nifti.append(path)
-    elif path.suffix.lower() == ".txt" and not is_dicom:
+    elif suffix == ".txt":
         found.texts.append(path)
     elif may_be_dicom(head):
-        _read_dicom(path, found, promises_dicom=promises_dicom or is_dicom)
-        found.has_dicom |= is_dicom
-    elif is_blank_start and (promises_dicom or not path.suffix):
+        _read_dicom(file, head, found, promises_dicom=promises_dicom)
+    elif is_blank_start and (promises_dicom or not suffix):
         found.problems.append(Problem("TRUNCATED_FILE", path))
     elif promises_dicom:
         found.problems.append(Problem("NOT_DICOM", path))
@@ -93,33 +115,11 @@ def _sort_file(path: Path, head: bytes, found: SortedFiles) -> None:
         found.skipped["OTHER_FILE"] += 1
 
 
-def _read_dicom(path: Path, found: SortedFiles, *, promises_dicom: bool) -> None:
+def _read_dicom(file: FoundFile, head: bytes, found: SortedFiles, *, promises_dicom: bool) -> None:
     try:
-        found.instances.append(read_instance(path))
+        found.instances.append(instance_of(open_file(file.path, size=file.size, head=head)))
     except UnreadableFileError as error:
         if promises_dicom:
-            found.problems.append(Problem(error.reason, path))
+            found.problems.append(Problem(error.reason, file.path))
         else:
             found.skipped["OTHER_FILE"] += 1
-
-
-def _walk(root: Path, found: SortedFiles) -> Iterator[Path]:
-    """Files below `root` in a fixed order; links to folders are followed, each folder once, so that loops end."""
-    if root.is_file():
-        yield root
-        return
-    seen: set[tuple[int, int]] = set()
-    for place, folders, names in os.walk(root, followlinks=True):
-        folder = Path(place)
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = folder / name
-            if name.startswith(".") or not path.is_file():
-                found.skipped["HIDDEN_FILE"] += 1
-            else:
-                yield path

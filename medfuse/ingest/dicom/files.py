@@ -24,7 +24,7 @@ from typing import BinaryIO, NamedTuple, cast
 import pydicom
 from pydicom import config
 from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
 from medfuse.errors import UnreadableFileError
@@ -33,6 +33,7 @@ from medfuse.ingest.dicom.walk import HEAD_BYTES, FileBytes, NotPlainError, data
 
 READ_ERRORS = (
     InvalidDicomError,
+    BytesLengthException,
     EOFError,
     OSError,
     ValueError,

@@ -25,7 +25,6 @@ from pydicom.uid import UID
 from medfuse.errors import UnreadableFileError, UnreadableSeriesError
 from medfuse.ingest.dicom.decode import RLE_LOSSLESS, FrameFormat, decode_frame, missing_decoder, stream_format
 from medfuse.ingest.dicom.files import READ_ERRORS, DicomFile, PixelSpan, inflate, open_bounded, quiet, transfer_syntax
-from medfuse.ingest.dicom.header import Header
 from medfuse.ingest.dicom.walk import read_at
 
 _FREE_FRAME_BYTES = 64 * 2**20
@@ -76,7 +75,6 @@ class PixelFormat:
         """
         if file.span is None:
             raise UnreadableSeriesError(f"file {file.path.name} has no pixel data", reason="NO_PIXEL_DATA")
-        header = file.header
         allocated = _whole(file, "BitsAllocated")
         stored = _whole(file, "BitsStored", allocated)
         signed = _whole(file, "PixelRepresentation", 0) == 1
@@ -91,7 +89,7 @@ class PixelFormat:
             bits_stored=stored,
             high_bit=_whole(file, "HighBit", stored - 1),
             signed=signed,
-            padding=_padding(header, allocated, signed),
+            padding=_padding(file, allocated, signed),
         )
         pixels._check()
         return pixels
@@ -363,24 +361,29 @@ def _fill(plane: NDArray[np.float32], stored: NDArray[Any], request: FrameReques
 
 
 def _whole(file: DicomFile, keyword: str, default: int | None = None) -> int:
-    value = file.header.get(keyword)
-    if (value is None or value == "") and default is not None:
-        return default
     try:
+        value = file.header.get(keyword)
+        if (value is None or value == "") and default is not None:
+            return default
         return int(value)
-    except (TypeError, ValueError, OverflowError) as error:
+    except READ_ERRORS as error:
         raise UnreadableSeriesError(
             f"file {file.path.name} has no number for {keyword}", reason="UNREADABLE_HEADER"
         ) from error
 
 
-def _padding(header: Header, bits: int, signed: bool) -> tuple[int, int] | None:
-    """Padding values as stored, whatever sign their own element was written with."""
-    value = header.get("PixelPaddingValue")
-    if value is None or value == "":
-        return None
-    limit = header.get("PixelPaddingRangeLimit")
-    ends = [_as_stored(v, bits, signed) for v in (value, value if limit is None or limit == "" else limit)]
+def _padding(file: DicomFile, bits: int, signed: bool) -> tuple[int, int] | None:
+    """Padding values as stored, whatever sign their own element was written with; None without any."""
+    try:
+        value = file.header.get("PixelPaddingValue")
+        if value is None or value == "":
+            return None
+        limit = file.header.get("PixelPaddingRangeLimit")
+        ends = [_as_stored(v, bits, signed) for v in (value, value if limit is None or limit == "" else limit)]
+    except READ_ERRORS as error:
+        raise UnreadableSeriesError(
+            f"file {file.path.name} has a Pixel Padding Value that is no number", reason="UNREADABLE_HEADER"
+        ) from error
     return min(ends), max(ends)
 
 

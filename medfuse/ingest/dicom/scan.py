@@ -1,20 +1,23 @@
-"""What a DICOM file is, from its header, and how files join into studies and series.
+"""What a DICOM file is, from its header, and how files join into studies, series and volumes.
 
-Files that can become a volume are chosen by SOP class (an allow-list), never by name. Localizers, secondary
-captures and objects that are not images are counted by reason.
+Files that can become a volume are chosen by SOP class (an allow-list), never by name. Localizers, projections and
+screenshots, secondary captures and objects that are not images are counted by reason. What is derived and still lies
+on a regular grid (reformats, subtractions, ADC and other maps) is a volume like any other: ImageType DERIVED says
+nothing about whether it can be used, and converted or de-identified originals carry it.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
-
-from pydicom.dataset import FileDataset
+from typing import Literal, NamedTuple
 
 from medfuse.domain import Modality, Series, pseudonym
-from medfuse.errors import UnreadableFileError
-from medfuse.ingest.dicom.files import READ_ERRORS, PixelSpan, quiet, read_header
+from medfuse.errors import UnreadableFileError, UnreadableSeriesError
+from medfuse.ingest.dicom.files import READ_ERRORS, DicomFile, PixelSpan, open_file, quiet
+from medfuse.ingest.dicom.frames import Frame, frames_of
+from medfuse.ingest.dicom.header import Header, PlainHeader
+from medfuse.ingest.dicom.split import parts_of
 from medfuse.ingest.uids import made_uid
 
 Kind = Literal["image", "segmentation", "report", "other"]
@@ -33,41 +36,48 @@ IMAGE_CLASSES = {
 }
 """SOP classes that can become a volume: CT, MR and PET, classic, enhanced, and legacy converted (PS3.4 annex B)."""
 
-SEGMENTATION_CLASSES = frozenset({_STORAGE + "66.4", _STORAGE + "66.7"})
-"""Segmentation Storage and Label Map Segmentation Storage."""
+SEGMENTATION_CLASSES = frozenset({_STORAGE + "66.4", _STORAGE + "66.7", _STORAGE + "481.3"})
+"""Segmentation Storage, Label Map Segmentation Storage and RT Structure Set Storage."""
 
-REPORT_CLASSES = frozenset(_STORAGE + part for part in ("88.11", "88.22", "88.33", "88.34"))
-"""Structured reports that may hold a reader's text: Basic Text, Enhanced, Comprehensive, Comprehensive 3D."""
+REPORT_CLASSES = frozenset(_STORAGE + part for part in ("88.11", "88.22", "88.33", "88.34", "88.35"))
+"""Structured reports that may hold a reader's text: Basic Text, Enhanced, Comprehensive (3D), Extensible."""
 
-_DICOMDIR = "1.2.840.10008.1.3.10"
+DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+"""Media Storage Directory Storage."""
+
 _SKIP_REASONS = (
     (_STORAGE + "7", "SECONDARY_CAPTURE"),
     (_STORAGE + "88", "STRUCTURED_REPORT"),
     (_STORAGE + "104", "ENCAPSULATED_DOCUMENT"),
-    (_STORAGE + "481.3", "RTSTRUCT"),
     (_STORAGE + "11", "PRESENTATION_STATE"),
-    (_DICOMDIR, "DICOMDIR"),
+    (DICOMDIR_CLASS, "DICOMDIR"),
 )
-_HEADER_TAGS = (
-    "SpecificCharacterSet",
-    "ImageType",
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "AccessionNumber",
-    "Modality",
-    "SeriesDescription",
-    "PatientID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "InstanceNumber",
-    "ImagePositionPatient",
-    "SamplesPerPixel",
+_NO_SLICES = frozenset(
+    {
+        "MIP",
+        "MINIP",
+        "MNIP",
+        "PROJECTION IMAGE",
+        "PROJECTION",
+        "RENDERING",
+        "VOLUME RENDERING",
+        "VOLREN",
+        "VRT",
+        "SSD",
+        "SCREEN SAVE",
+        "SCREENSAVE",
+        "SCREENSHOT",
+        "POSDISP",
+        "DOSE_INFO",
+    }
 )
+"""Words of an Image Type (0008,0008) that say: a picture of a volume, not its slices."""
+
+_MODALITIES = {"CT": Modality.CT, "MR": Modality.MR, "PT": Modality.PT}
+_pseudonym = lru_cache(maxsize=4096)(pseudonym)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class Instance(NamedTuple):
     """One DICOM file, as far as sorting needs it. The patient's identifier is kept as a pseudonym only.
 
     Args:
@@ -77,6 +87,9 @@ class Instance:
         patient_key: Pseudonym of the Patient ID; empty without one.
         identity: Equal for two copies of one instance: SOP Instance UID, position, number.
         defect: Reason code of an image without all of its pixels; empty for a whole one.
+        frames: The slices of an image; empty where `refusal` says why there are none.
+        refusal: Why an image has no place in a volume, or None.
+        file: The opened file where its header is plain, so that a cache may keep what was read of it; else None.
     """
 
     path: Path
@@ -90,8 +103,11 @@ class Instance:
     modality: Modality
     description: str
     number: int | None
-    identity: tuple[str, str, str]
-    defect: str
+    identity: tuple[object, ...]
+    defect: str = ""
+    frames: Sequence[Frame] = ()
+    refusal: UnreadableSeriesError | None = None
+    file: DicomFile | None = None
 
 
 def read_instance(path: Path) -> Instance:
@@ -100,10 +116,20 @@ def read_instance(path: Path) -> Instance:
     Raises:
         UnreadableFileError: `NOT_DICOM`, `TRUNCATED_FILE` or `UNREADABLE_FILE`.
     """
-    dataset, pixels = read_header(path, _HEADER_TAGS)
+    return instance_of(open_file(path))
+
+
+def instance_of(file: DicomFile) -> Instance:
+    """What an opened file is.
+
+    Raises:
+        UnreadableFileError: `NOT_DICOM`, `TRUNCATED_FILE` or `UNREADABLE_FILE`.
+    """
     try:
+        if isinstance(file.header, PlainHeader):
+            return _instance(file)
         with quiet():
-            return _instance(path, dataset, pixels)
+            return _instance(file)
     except READ_ERRORS as error:
         raise UnreadableFileError(f"has a header that cannot be decoded ({type(error).__name__})") from error
 
@@ -115,6 +141,8 @@ def with_uids(instances: Sequence[Instance]) -> list[tuple[str, str, Instance]]:
     one folder with the same modality, number and description are one series. A made UID hashes the smallest SOP
     Instance UID of its group, so that it moves with the files.
     """
+    if all(instance.study_uid and instance.series_uid for instance in instances):
+        return [(instance.study_uid, instance.series_uid, instance) for instance in instances]
     smallest: dict[tuple[str, ...], str] = {}
     keys = []
     for instance in instances:
@@ -138,7 +166,7 @@ def with_uids(instances: Sequence[Instance]) -> list[tuple[str, str, Instance]]:
 
 def without_copies(members: Iterable[tuple[str, Instance]]) -> tuple[list[tuple[str, Instance]], list[Instance]]:
     """Split `(series UID, instance)` pairs into the first of each instance, and further copies of it."""
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[tuple[object, ...]] = set()
     kept, copies = [], []
     for series, instance in members:
         if instance.sop_instance_uid and instance.identity in seen:
@@ -149,66 +177,122 @@ def without_copies(members: Iterable[tuple[str, Instance]]) -> tuple[list[tuple[
     return kept, copies
 
 
-def series_of(instances: Iterable[tuple[str, Instance]]) -> tuple[Series, ...]:
-    """Make the image series of one study from `(series UID, instance)` pairs, by number, then UID."""
+def series_of(instances: Iterable[tuple[str, Instance]]) -> tuple[tuple[Series, ...], tuple[str, ...]]:
+    """Make the volumes of one study from `(series UID, instance)` pairs.
+
+    Returns:
+        One series a volume, by number, UID and part; and one `REASON: series <uid>[/<part>]: detail` line for each
+        series or part of one that cannot become a volume.
+    """
     members: dict[str, list[Instance]] = defaultdict(list)
     for uid, instance in instances:
         members[uid].append(instance)
-    series = [_series(uid, sorted(group, key=lambda instance: instance.path)) for uid, group in members.items()]
-    return tuple(sorted(series, key=lambda s: (s.number is None, s.number or 0, s.series_instance_uid)))
+    series: list[Series] = []
+    lines: list[str] = []
+    for uid, group in sorted(members.items()):
+        made, refused = _volumes(uid, sorted(group, key=lambda instance: instance.path))
+        series += made
+        lines += refused
+    # sorted() is stable: the parts of a series stay in the order of their names.
+    ordered = sorted(series, key=lambda one: (one.number is None, one.number or 0, one.series_instance_uid))
+    return tuple(ordered), tuple(lines)
 
 
-def _series(uid: str, members: list[Instance]) -> Series:
+def _volumes(uid: str, members: list[Instance]) -> tuple[list[Series], list[str]]:
+    """The volumes of one DICOM series, and a line for each that is none."""
+    refusal = next((instance.refusal for instance in members if instance.refusal is not None), None)
+    if refusal is not None:
+        return [], [_line(refusal, uid)]
+    frames = [frame for instance in members for frame in instance.frames]
+    try:
+        parts = parts_of(frames)
+    except UnreadableSeriesError as error:
+        return [], [_line(error, uid)]
     modality = Counter(instance.modality for instance in members).most_common(1)[0][0]
-    return Series(
-        series_instance_uid=uid,
-        modality=modality,
-        description=next((instance.description for instance in members if instance.description), ""),
-        number=next((instance.number for instance in members if instance.number is not None), None),
-        files=tuple(instance.path for instance in members),
-    )
+    description = next((instance.description for instance in members if instance.description), "")
+    number = next((instance.number for instance in members if instance.number is not None), None)
+    series = [
+        Series(
+            series_instance_uid=uid,
+            part=part.name,
+            modality=modality,
+            description=description,
+            number=number,
+            files=part.files,
+            acquisition=part.acquisition,
+        )
+        for part in parts
+        if part.stack is not None
+    ]
+    lines = [_line(part.refusal, f"{uid}/{part.name}" if part.name else uid) for part in parts if part.refusal]
+    return series, lines
 
 
-def _instance(path: Path, dataset: FileDataset, pixels: PixelSpan | None) -> Instance:
-    meta = getattr(dataset, "file_meta", {})
-    sop_class = str(dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
-    sop_uid = str(dataset.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID") or "")
-    modality = str(dataset.get("Modality") or "")
+def _line(refusal: UnreadableSeriesError, key: str) -> str:
+    return f"{refusal.reason}: series {key}: {refusal.detail}"
+
+
+def _instance(file: DicomFile) -> Instance:
+    path, header, span, _, _, sop_class, sop_uid = file
+    get = header.get
+    modality = _text(get("Modality"))
     if not sop_class and not modality:
-        reason = "TRUNCATED_FILE" if meta and pixels is None else "NOT_DICOM"
-        raise UnreadableFileError("names neither its SOP class nor its modality", reason=reason)
-    if "StudyInstanceUID" not in dataset and pixels is None and sop_class != _DICOMDIR:
+        plain = isinstance(header, PlainHeader) or bool(getattr(header, "file_meta", None))
+        raise UnreadableFileError(
+            "names neither its SOP class nor its modality",
+            reason="TRUNCATED_FILE" if plain and span is None else "NOT_DICOM",
+        )
+    if span is None and "StudyInstanceUID" not in header and sop_class != DICOMDIR_CLASS:
         raise UnreadableFileError("ends before its study is named", reason="TRUNCATED_FILE")
-    kind, skip_reason = _kind(sop_class, dataset)
-    patient = str(dataset.get("PatientID") or "").strip()
+    kind, skip_reason = _kind(sop_class, modality, header)
+    defect = _defect(span) if kind == "image" else ""
+    frames: Sequence[Frame] = ()
+    refusal = None
+    if kind == "image" and defect != "NO_PIXEL_DATA":
+        try:
+            frames = frames_of(path, header)
+        except UnreadableSeriesError as error:
+            refusal = error
+    position = get("ImagePositionPatient")
+    patient = _text(get("PatientID"))
     return Instance(
-        path=path,
-        kind=kind,
-        skip_reason=skip_reason,
-        sop_instance_uid=sop_uid,
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        series_uid=_text(dataset, "SeriesInstanceUID"),
-        patient_key=pseudonym(patient) if patient else "",
-        accession_number=_text(dataset, "AccessionNumber"),
-        modality=_modality(modality, sop_class),
-        description=_text(dataset, "SeriesDescription"),
-        number=_number(dataset.get("SeriesNumber")),
-        identity=(sop_uid, _text(dataset, "ImagePositionPatient"), _text(dataset, "InstanceNumber")),
-        defect=_defect(pixels) if kind == "image" else "",
+        path,
+        kind,
+        skip_reason,
+        sop_uid,
+        _text(get("StudyInstanceUID")),
+        _text(get("SeriesInstanceUID")),
+        _pseudonym(patient) if patient else "",
+        _text(get("AccessionNumber")),
+        _MODALITIES.get(modality) or IMAGE_CLASSES.get(sop_class, Modality.OTHER),
+        _text(get("SeriesDescription")),
+        _number(get("SeriesNumber")),
+        (
+            sop_uid,
+            position if position is None or isinstance(position, str) else tuple(position),
+            _text(get("InstanceNumber")),
+        ),
+        defect,
+        frames,
+        refusal,
+        file if isinstance(header, PlainHeader) else None,
     )
 
 
-def _kind(sop_class: str, dataset: FileDataset) -> tuple[Kind, str]:
+def _kind(sop_class: str, modality: str, header: Header) -> tuple[Kind, str]:
     if sop_class in SEGMENTATION_CLASSES:
         return "segmentation", ""
     if sop_class in REPORT_CLASSES:
         return "report", ""
-    if sop_class not in IMAGE_CLASSES:
+    if sop_class not in IMAGE_CLASSES and (sop_class or modality not in _MODALITIES):
         reasons = (reason for start, reason in _SKIP_REASONS if f"{sop_class}.".startswith(f"{start}."))
         return "other", next(reasons, "OTHER_SOP_CLASS")
-    if "LOCALIZER" in _values(dataset.get("ImageType")):
+    words = _words(header.get("ImageType"))
+    if "LOCALIZER" in words:
         return "other", "LOCALIZER"
-    if (dataset.get("SamplesPerPixel") or 1) != 1:
+    if not _NO_SLICES.isdisjoint(words):
+        return "other", "DERIVED_IMAGE"
+    if (header.get("SamplesPerPixel") or 1) != 1:
         return "other", "COLOUR_IMAGE"
     return "image", ""
 
@@ -219,18 +303,15 @@ def _defect(pixels: PixelSpan | None) -> str:
     return "TRUNCATED_FILE" if pixels.is_cut else ""
 
 
-def _modality(tag: str, sop_class: str) -> Modality:
-    return Modality(tag) if tag in ("CT", "MR", "PT") else IMAGE_CLASSES.get(sop_class, Modality.OTHER)
-
-
-def _values(value: object) -> tuple[str, ...]:
+def _words(value: object) -> tuple[str, ...]:
     if value is None or isinstance(value, str):
         return (value.upper(),) if value else ()
-    return tuple(str(part).upper() for part in value) if isinstance(value, Iterable) else ()
+    return tuple([str(part).upper() for part in value]) if isinstance(value, Iterable) else ()
 
 
-def _text(dataset: FileDataset, keyword: str) -> str:
-    value = dataset.get(keyword)
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value.strip().strip("\0")
     return "" if value is None else str(value).strip().strip("\0")
 
 
