@@ -29,6 +29,7 @@ Command = Callable[..., None]
 COMMANDS: dict[str, str] = {
     "index": "List the studies of a folder in a manifest, one row a study.",
     "convert": "Write each image series of a folder as NIfTI, as medfuse sees it.",
+    "deidentify": "Write studies without the patients' identities, by DICOM PS3.15.",
     "train": "Train a model from one YAML file.",
     "evaluate": "Measure a trained model against the truth, with intervals.",
     "score": "Score new studies with a trained model.",
