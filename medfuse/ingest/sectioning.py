@@ -59,9 +59,10 @@ _SECTION_OF = _SUBTITLES | _by_title(HEADINGS)
 _ONE = "|".join(re.escape(t).replace(r"\ ", r"[ \t]{1,3}") for t in sorted(_SECTION_OF, key=len, reverse=True))
 _TITLE = re.compile(rf"(?<!\w)(?:{_ONE})(?!\w)")
 _TITLES = re.compile(rf"(?<!\w)(?:{_ONE})(?!\w)(?:{_JOINER}(?:{_ONE})(?!\w))*")
+_GLUED_TITLES = [fold(t) for name in ANSWER_SECTIONS for t in HEADINGS["zh"][name] if len(t) >= _SHORTEST_GLUED]
 _GLUED = re.compile(
     rf"(?<![^{_BREAKS}])[ \t【]*(?P<title>"
-    + "|".join(sorted((fold(t) for name in ANSWER_SECTIONS for t in HEADINGS["zh"][name] if len(t) >= _SHORTEST_GLUED)))
+    + "|".join(sorted(_GLUED_TITLES, key=len, reverse=True))
     + rf")(?=[{_IDEOGRAPHS}])"
 )
 

@@ -5,6 +5,7 @@ reports), else by their words. A text without a known concept belongs to the nea
 Observation context (who observed, PS3.3 table C.17.3-3, HAS OBS CONTEXT) names people and is left out.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydicom import Dataset
@@ -13,7 +14,8 @@ from medfuse.domain import Report, SectionName
 from medfuse.domain.report import ANSWER_SECTIONS
 from medfuse.errors import UnreadableFileError, UnreadableReportError
 from medfuse.ingest.dicom.files import READ_ERRORS, quiet, read_header
-from medfuse.ingest.sectioning import report_of, section_of
+from medfuse.ingest.report_codes import SECTION_OF_CODE
+from medfuse.ingest.sectioning import is_subheading, report_of, section_of
 
 REPORT_SOP_CLASSES = frozenset(
     {
@@ -26,31 +28,8 @@ REPORT_SOP_CLASSES = frozenset(
 )
 """SOP classes that a person's report comes in; dose, CAD and procedure-log SR are no reports."""
 
-_SECTION_OF_CODE = {
-    **dict.fromkeys(("11329-0", "121060"), SectionName.HISTORY),
-    **dict.fromkeys(("55752-0", "55115-0", "18785-6", "55108-5", "121062", "121109", "121110"), SectionName.INDICATION),
-    **dict.fromkeys(("55111-9", "121064", "121065"), SectionName.TECHNIQUE),
-    **dict.fromkeys(("18834-2", "55114-3", "121066", "121068", "121069"), SectionName.COMPARISON),
-    **dict.fromkeys(("59776-5", "121070", "121071"), SectionName.FINDINGS),
-    **dict.fromkeys(
-        (
-            "19005-8",
-            "55110-1",
-            "18783-1",
-            "55112-7",
-            "121072",
-            "121073",
-            "121074",
-            "121075",
-            "121076",
-            "121077",
-            "121111",
-        ),
-        SectionName.IMPRESSION,
-    ),
-    **dict.fromkeys(("55107-7", "55109-3", "121078", "121113"), SectionName.OTHER),
-}
 _LEFT_OUT = frozenset({"HAS OBS CONTEXT", "HAS ACQ CONTEXT"})
+_STATING = frozenset({"CONTAINS", "HAS PROPERTIES", "INFERRED FROM"})
 
 
 def read_structured_report(path: Path) -> Report:
@@ -83,19 +62,50 @@ def read_structured_report(path: Path) -> Report:
 
 
 def _texts(root: Dataset) -> list[tuple[SectionName, str]]:
-    """The section and the text of every TEXT item, depth first in document order."""
+    """The section and the text of every item, depth first in document order.
+
+    Codes and measurements are told in words beside texts. A document of nothing else (TID 1500) is no report to read.
+    """
     texts: list[tuple[SectionName, str]] = []
-    stack = [(root, SectionName.OTHER)]
+    stack = [(root, SectionName.OTHER, "")]
+    has_text = False
     while stack:
-        item, inherited = stack.pop()
+        item, inherited, above = stack.pop()
         if item.get("RelationshipType") in _LEFT_OUT:
             continue
+        title = _concept(item)
         section = inherited if item is root else _section(item, inherited)
-        text = str(item.get("TextValue") or "").strip()
-        if item.get("ValueType") == "TEXT" and text:
-            texts.append((section, text))
-        stack.extend((child, section) for child in reversed(item.get("ContentSequence") or []))
-    return texts
+        text = str(item.get("TextValue") or "").strip() if item.get("ValueType") == "TEXT" else ""
+        has_text |= bool(text)
+        said = text or (_said(item, title) if item is not root else "")
+        if said:
+            subtitle = next((one for one in (title, above) if is_subheading(one)), "") if text else ""
+            texts.append((section, f"{subtitle}: {said}" if subtitle else said))
+        below = title if item.get("ValueType") == "CONTAINER" else above
+        stack.extend((child, section, below) for child in reversed(item.get("ContentSequence") or []))
+    return texts if has_text else []
+
+
+def _said(item: Dataset, title: str) -> str:
+    """A code or a measurement in words; an empty string for anything else, and for how a container is to be taken."""
+    if item.get("RelationshipType") not in _STATING or not title:
+        return ""
+    if item.get("ValueType") == "CODE":
+        value = _meaning(item.get("ConceptCodeSequence"))
+        return f"{title}: {value}" if value else ""
+    if item.get("ValueType") == "NUM":
+        for measured in item.get("MeasuredValueSequence") or []:
+            units = next((str(u.get("CodeValue", "")) for u in measured.get("MeasurementUnitsCodeSequence") or []), "")
+            return f"{title}: {measured.get('NumericValue', '')} {'' if units == '1' else units}".strip()
+    return ""
+
+
+def _concept(item: Dataset) -> str:
+    return _meaning(item.get("ConceptNameCodeSequence"))
+
+
+def _meaning(codes: Iterable[Dataset] | None) -> str:
+    return next((str(code.get("CodeMeaning", "")).strip() for code in codes or []), "")
 
 
 def _section(item: Dataset, inherited: SectionName) -> SectionName:
@@ -104,7 +114,7 @@ def _section(item: Dataset, inherited: SectionName) -> SectionName:
     A concept that states the answer counts wherever it stands.
     """
     for concept in item.get("ConceptNameCodeSequence") or []:
-        by_code = _SECTION_OF_CODE.get(str(concept.get("CodeValue", "")))
+        by_code = SECTION_OF_CODE.get(str(concept.get("CodeValue", "")))
         known = by_code or section_of(str(concept.get("CodeMeaning", "")))
         if known in ANSWER_SECTIONS and inherited not in ANSWER_SECTIONS:
             return known

@@ -12,8 +12,8 @@ from medfuse.domain import SectionName
 from medfuse.domain.report import SAFE_SECTIONS
 from medfuse.errors import UnreadableReportError
 from medfuse.ingest.heading_languages import HEADINGS
+from medfuse.ingest.report_codes import SECTION_OF_CODE
 from medfuse.ingest.reports import read_report
-from medfuse.ingest.structured_reports import _SECTION_OF_CODE
 
 BASIC_TEXT = "1.2.840.10008.5.1.4.1.1.88.11"
 DOSE = "1.2.840.10008.5.1.4.1.1.88.67"
@@ -116,7 +116,7 @@ def test_codes_agree_with_the_standards_headings() -> None:
         for concept in cid.concepts.values():
             expected = by_title.get(concept.meaning.upper())
             if expected is not None:
-                assert _SECTION_OF_CODE.get(concept.value) == expected, concept
+                assert SECTION_OF_CODE.get(concept.value) == expected, concept
                 seen += 1
     assert seen > 15
 
