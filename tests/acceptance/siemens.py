@@ -18,7 +18,8 @@ def csa_header(tags: Mapping[str, Sequence[str]]) -> bytes:
     """A CSA header of the second kind with these text values."""
     data = b"SV10\4\3\2\1" + struct.pack("<2I", len(tags), 77)
     for name, values in tags.items():
-        data += name.encode().ljust(64, b"\0") + struct.pack("<i4s3i", len(values), b"IS\0\0", 6, 6, 77)
+        vr = b"FD\0\0" if any("." in value for value in values) else b"IS\0\0"
+        data += name.encode().ljust(64, b"\0") + struct.pack("<i4s3i", len(values), vr, 6, 6, 77)
         for n in range(6):
             value = (values[n].encode() + b"\0") if n < len(values) else b""
             data += struct.pack("<4i", len(value), len(value), 77, len(value)) + value + b"\0" * (-len(value) % 4)
