@@ -1,0 +1,65 @@
+"""Which importer a folder gets: plug-ins first, no looking far, nothing raised."""
+
+from pathlib import Path
+
+import pytest
+
+from medfuse.ingest.importers import IMPORTERS, Importer, base, find_importer
+from medfuse.ingest.importers.files import glance, look_down
+from medfuse.ingest.scan import ScanResult
+from medfuse.registry import Registry
+from tests.importer_layouts import decathlon, totalsegmentator
+
+
+def test_a_plugin_takes_a_layout_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine: Registry[Importer] = Registry("importer")
+    for name in IMPORTERS.names():
+        mine.register(name)(IMPORTERS.get(name))
+
+    @mine.register("zz_ours")
+    class Ours(Importer):
+        name = "zz_ours"
+
+        def matches(self, root: Path) -> bool:
+            return (root / "dataset.json").is_file()
+
+        def studies(self, root: Path) -> ScanResult:
+            return ScanResult(studies=())
+
+    monkeypatch.setattr(base, "IMPORTERS", mine)
+    decathlon(tmp_path)
+    found = find_importer(tmp_path)
+    assert isinstance(found, Ours)
+    assert found.labels(tmp_path, ()) is None
+
+
+def test_a_file_and_a_place_that_is_not_there_have_none(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").touch()
+    assert find_importer(tmp_path / "a.nii") is None
+    assert find_importer(tmp_path / "gone") is None
+    assert find_importer(tmp_path) is None
+
+
+def test_a_large_folder_is_not_listed_whole(tmp_path: Path) -> None:
+    for n in range(30):
+        (tmp_path / f"f{n}").touch()
+    (tmp_path / ".hidden").touch()
+    assert len(glance(tmp_path, most=7)) == 7
+    assert len(glance(tmp_path)) == 30
+    assert glance(tmp_path / "gone") == []
+
+
+def test_looking_down_ends_at_its_depth_and_number(tmp_path: Path) -> None:
+    for n in range(5):
+        (tmp_path / f"a{n}" / "b" / "c" / "d").mkdir(parents=True)
+    assert max(len(path.relative_to(tmp_path).parts) for path, _ in look_down(tmp_path, depth=2, most=99)) == 2
+    assert len(list(look_down(tmp_path, depth=2, most=99))) == 11
+    assert len(list(look_down(tmp_path, depth=4, most=4))) == 4
+
+
+def test_one_subject_is_a_layout_too(tmp_path: Path) -> None:
+    totalsegmentator(tmp_path)
+    found = find_importer(tmp_path / "s0001")
+    assert found is not None
+    assert found.name == "totalsegmentator"
+    assert [study.accession_number for study in found.studies(tmp_path / "s0001").studies] == ["s0001"]
