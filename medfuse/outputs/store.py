@@ -95,11 +95,11 @@ def write_study_outputs(scored: Scored, study: Study, directory: Path) -> Path:
 
 def _source_series(scored: Scored, study: Study) -> Series | None:
     """The series whose grid the label map is on; without a label map, any DICOM series, for its headers."""
-    uid = scored.segmentation_series_uid
+    key = scored.segmentation_series_uid
     if scored.segmentation is None:
         return next((series for series in study.series if not series.is_nifti), None)
     for series in study.series:
-        if series.series_instance_uid == uid:
+        if series.key == key:
             return series
     raise ValueError("the study has no series that the label map is on")
 

@@ -93,17 +93,17 @@ def segment_views(prediction: Prediction) -> tuple[SegmentView, ...]:
 
 def series_choices(study: Study, prediction: Prediction | None) -> tuple[SeriesChoice, ...]:
     """The series of a study: first those that the model read, by channel, then the others."""
-    by_uid = {series.series_instance_uid: series for series in study.series}
+    by_key = {series.key: series for series in study.series}
     used = dict(prediction.series_used) if prediction else {}
     read = [
-        SeriesChoice(label=_label(by_uid[uid], channel), series=by_uid[uid], read_by_model=True)
-        for channel, uid in used.items()
-        if uid in by_uid
+        SeriesChoice(label=_label(by_key[key], channel), series=by_key[key], read_by_model=True)
+        for channel, key in used.items()
+        if key in by_key
     ]
     rest = [
         SeriesChoice(label=_label(series), series=series, read_by_model=False)
-        for uid, series in by_uid.items()
-        if uid not in used.values()
+        for key, series in by_key.items()
+        if key not in used.values()
     ]
     return (*read, *rest)
 
@@ -168,6 +168,6 @@ def _overlaps(evidence: Evidence, start: int, body: str) -> bool:
 
 
 def _label(series: Series, channel: str | None = None) -> str:
-    words = [channel.upper() if channel else series.modality.value, series.description]
+    words = [channel.upper() if channel else series.modality.value, series.description, series.part.replace("_", " ")]
     number = f" · series {series.number}" if series.number is not None else ""
     return " · ".join(word for word in words if word) + number

@@ -54,12 +54,14 @@ def _fragment(
     with st.container(key="series"):  # always there, so that the component below keeps its place and its WebGL
         chosen = _chosen(study, choices)
     try:
-        image = _image(chosen.series.series_instance_uid, chosen.series.channel, str(study.path), chosen.series)
+        image, provenance = _image(chosen.series.key, chosen.series.channel, str(study.path), chosen.series)
         overlay = segmentation.read_bytes() if segmentation and prediction else None
     except (MedfuseError, OSError) as error:
         html.notice("error", f"This series cannot be shown: {error}")
         return
     _draw(study, prediction, image, overlay)
+    for line in provenance:
+        html.notice("info", line)
 
 
 def _chosen(study: Study, choices: tuple[SeriesChoice, ...]) -> SeriesChoice:
@@ -99,6 +101,10 @@ def _draw(study: Study, prediction: Prediction | None, image: DisplayImage, over
 
 
 @st.cache_resource(show_spinner="Reading the images …", max_entries=_KEPT_IMAGES)
-def _image(series_instance_uid: str, channel: int | None, place: str, _series: Series) -> DisplayImage:
-    """The packed image of a series; the leading arguments are the cache's key, the underscored one is not."""
-    return display_image(read_volume(_series), _series.modality)
+def _image(series_key: str, channel: int | None, place: str, _series: Series) -> tuple[DisplayImage, tuple[str, ...]]:
+    """The packed image of a series, and what was done to it; the underscored argument is no part of the cache's key.
+
+    Missing slices are interpolated, since a model may have been allowed to read the series so; the reader is told.
+    """
+    volume = read_volume(_series, fill_gaps=True)
+    return display_image(volume, _series.modality), volume.provenance

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -361,10 +362,16 @@ def b_value_of(header: Header, manufacturer: str) -> float | None:
     value = number(header.get("DiffusionBValue"))
     if value is not None:
         return value
-    maker = manufacturer.strip().upper()
-    places = (place for name, place in _B_VALUES if maker.startswith(name))
-    value = next((number(_first(private(header, *place))) for place in places), None)
+    places = [place for _, place in _B_VALUES]
+    maker = manufacturer.upper()
+    values = (private_value(header, *place) for place in places)
+    lost = (private(header, *place) for name, place in _B_VALUES if maker.startswith(name))
+    value = next((found for found in map(_b_number, chain(values, lost)) if found is not None), None)
     return value if value is None else value % _GE_B_VALUE_OFFSET
+
+
+def _b_number(value: Any) -> float | None:
+    return number(_first(_read_bytes(value) if isinstance(value, bytes) else value))
 
 
 def _mr_values(header: Header) -> tuple[Any, ...]:

@@ -22,6 +22,7 @@ _HU_TYPES = frozenset({"", "HU", "HU_MOD", "US"})
 _TOO_LOW_HU = -1300.0
 _NO_TISSUE_HU = -300.0
 _LEAST_SHARE = 0.05
+_MOST_TISSUE, _ALL_TISSUE = 0.9, 0.99
 _STRIDE = 7
 
 Scale = tuple[float, float]
@@ -73,8 +74,8 @@ def is_hounsfield(header: Header) -> bool:
 def check_hounsfield(planes: NDArray[np.float32]) -> None:
     """Refuse CT values that cannot be Hounsfield units because a rescale was applied twice.
 
-    Then air lies near -2000 and tissue near -1000. Values at the very minimum do not count where there is tissue:
-    outside of the scanned circle many scanners write -2000 or -3024.
+    Then air lies near -2000 and tissue near -1000. Low values alone tell nothing: outside of the scanned circle many
+    scanners write -2000 or -3024. So tissue has to be missing as well, all the more where the low values are all equal.
 
     Args:
         planes: Shape `(n, rows, columns)`, HU.
@@ -88,11 +89,10 @@ def check_hounsfield(planes: NDArray[np.float32]) -> None:
     low = sample < _TOO_LOW_HU
     if not low.any():
         return
-    lowest = sample <= float(sample.min()) + 0.5
-    rest = sample[~lowest]
-    below = float(low[~lowest].sum()) / sample.size
-    no_tissue = rest.size > 0 and low.mean() > _LEAST_SHARE and float(np.quantile(rest, 0.99)) < _NO_TISSUE_HU
-    if below > _LEAST_SHARE or no_tissue:
+    rest = sample[sample > float(sample.min()) + 0.5]
+    varied = rest.size and float((rest < _TOO_LOW_HU).sum()) / sample.size > _LEAST_SHARE
+    highest = float(np.quantile(rest, _MOST_TISSUE if varied else _ALL_TISSUE)) if rest.size else 0.0
+    if low.mean() > _LEAST_SHARE and highest < _NO_TISSUE_HU:
         raise UnreadableSeriesError(
             f"has CT values that cannot be Hounsfield units: {float(low.mean()):.0%} lie below {_TOO_LOW_HU:g}, "
             "expected air near -1000 and water near 0; the rescale was applied before the files were written; convert "
