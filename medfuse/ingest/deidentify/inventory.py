@@ -3,6 +3,7 @@
 Headers are read once, whole, for the identities that they name. Nothing read here leaves but through the cleaning.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from medfuse.ingest.tree import FoundFile, list_tree
 REPORT_SUFFIXES = frozenset({".txt", ".hl7", ".json"})
 """Ends of the names of files that may be a report of one study."""
 
+_NO_REPORT = re.compile(r"(readme|licen[cs]e|source|notice|copying|copyright|changelog|authors|requirements)", re.I)
 _TABLES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
@@ -134,7 +136,7 @@ def _kind(path: Path) -> str:
     except OSError:
         return "broken"
     if path.suffix.lower() in REPORT_SUFFIXES and head[128:132] != b"DICM":
-        return "report"
+        return "other" if _NO_REPORT.match(path.name) else "report"
     if may_be_dicom(head):
         return "dicom"
     if path.suffix.lower() in DICOM_SUFFIXES:

@@ -69,7 +69,11 @@ _TITLES = _either(
 )
 _WORD = r"(?:[A-ZÀ-ÖØ-Þ][\w’'\-]+|[A-Z]\.)"
 _PARTICLE = r"(?:von|van|de|der|den|del|la|le|zu|di|da|dos|bin|al|el|y)"
-_NAME = rf"(?:{_PARTICLE}[ \t]+){{0,2}}{_WORD}(?:[ \t]+(?:{_PARTICLE}[ \t]+){{0,2}}{_WORD}){{0,3}}"
+_NO_NAME = (
+    r"(?!(?:She|He|They|It|This|There|The|A|An|No|Not|None|Is|Has|Had|Was|Denies|See|Normal|Stable|Unknown|Same|Er|Sie|Der|"
+    r"Die|Das|Kein|Keine|Il|Elle|Le|Un|Une|El|La|Una|Sin|Pas)\b)"
+)
+_NAME = _NO_NAME + rf"(?:{_PARTICLE}[ \t]+){{0,2}}{_WORD}(?:[ \t]+(?:{_PARTICLE}[ \t]+){{0,2}}{_WORD}){{0,3}}"
 _NAME_LABELS = _either(
     r"patient(?:en)?(?:'s)?[ _]?name|name of patient|name|surname|vorname",
     r"(?:first|last|family|given)[ _]?name|nachname",

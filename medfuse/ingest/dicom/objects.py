@@ -4,7 +4,6 @@ One door for every format: DICOM SEG (`seg`), RT Structure Sets (`rtstruct`), NI
 readers. Nothing here writes.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -100,21 +99,13 @@ def _gather(
 
 
 def _named_segments(path: Path, labels: NDArray[np.uint8]) -> tuple[Segment, ...]:
-    """Segments of a NIfTI label map: named by the `dataset.json` of its set, else `segment_<number>`."""
-    names = _dataset_names(path.parent.parent / "dataset.json")
+    """Segments of a NIfTI label map: named by its set's layout, else `segment_<number>`."""
+    from medfuse.ingest.importers.segment_names import segment_names
+
+    names = segment_names(path)
     present = set(np.flatnonzero(np.bincount(labels.ravel(), minlength=1)).tolist())
     numbers = sorted((present | set(names)) - {0})
     return tuple(
         Segment(number=number, name=names.get(number, f"segment_{number}"), algorithm_type="MANUAL")
         for number in numbers
     )
-
-
-def _dataset_names(path: Path) -> dict[int, str]:
-    """Label number -> name of a Decathlon (`{"1": "Anterior"}`) or nnU-Net (`{"Anterior": 1}`) description."""
-    try:
-        labels = json.loads(path.read_text(encoding="utf-8")).get("labels", {})
-        pairs = [(value, key) if isinstance(value, int) else (int(key), str(value)) for key, value in labels.items()]
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
-    return {number: name for number, name in pairs if 1 <= number <= 255}

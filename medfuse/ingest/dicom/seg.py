@@ -16,12 +16,15 @@ from pydicom.dataset import Dataset
 
 from medfuse.domain import Affine, Code, Segment, VolumeGeometry
 from medfuse.errors import UnreadableFileError
-from medfuse.ingest.dicom.files import READ_ERRORS, quiet, read_header
+from medfuse.ingest.dicom.files import READ_ERRORS, PixelSpan, quiet, read_header
 from medfuse.ingest.dicom.seg_frames import SegFrames, frames_of_seg
 
 Labels = tuple[NDArray[np.uint8], VolumeGeometry, tuple[Segment, ...]]
 
 _MOST_VOXELS = 2**31
+_FREE_VOXELS = 2**26
+_MOST_EMPTY = 64
+_BEST_COMPRESSION = 2000
 _MOST_SEGMENTS = 255
 
 
@@ -39,9 +42,10 @@ def read_seg(path: Path) -> Labels:
     """
     try:
         with quiet():
-            header = read_header(path)[0]
+            header, span = read_header(path)
             segments = _segments(header, path)
             _check(header, path)
+            _check_size(header, span, path)
             numbers = {number: segment.number for number, segment in segments.items()}
             labels, affine = _read(path, numbers)
     except UnreadableFileError as error:
@@ -66,11 +70,21 @@ def _check(header: Dataset, path: Path) -> None:
         raise UnreadableFileError(f"{path.name} lies on a slide, not in a patient", reason="NO_PATIENT_GEOMETRY")
     if not _has_positions(header):
         raise UnreadableFileError(f"{path.name} has no position in the patient's frame", reason="NO_PATIENT_GEOMETRY")
-    voxels = int(header.Rows) * int(header.Columns) * int(header.get("NumberOfFrames") or 1)
-    if voxels > _MOST_VOXELS:
-        raise UnreadableFileError(f"{path.name} announces {voxels} voxels", reason="TOO_LARGE")
-    if _extent(header) * int(header.Rows) * int(header.Columns) > _MOST_VOXELS:
-        raise UnreadableFileError(f"{path.name} has frames too far apart for one grid", reason="TOO_LARGE")
+
+
+def _check_size(header: Dataset, span: PixelSpan | None, path: Path) -> None:
+    """Refuse frames that the file cannot hold, and a grid far larger than its frames."""
+    plane = int(header.Rows) * int(header.Columns)
+    voxels = plane * int(header.get("NumberOfFrames") or 1)
+    needed = voxels * int(header.BitsAllocated) // 8
+    if span is None:
+        raise UnreadableFileError(f"{path.name} holds no pixel data", reason="NO_PIXEL_DATA")
+    if span.is_cut or (span.length is not None and needed > span.length):
+        raise UnreadableFileError(f"{path.name} holds fewer pixels than it announces", reason="TRUNCATED_FILE")
+    allowed = min(_MOST_VOXELS, max(_FREE_VOXELS, _MOST_EMPTY * voxels))
+    fits_file = span.length is not None or needed <= _FREE_VOXELS + _BEST_COMPRESSION * path.stat().st_size
+    if not fits_file or _extent(header) * plane > allowed:
+        raise UnreadableFileError(f"{path.name} announces a grid far larger than its frames", reason="TOO_LARGE")
 
 
 def _has_positions(header: Dataset) -> bool:

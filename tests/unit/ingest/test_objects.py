@@ -210,3 +210,13 @@ def test_real_dicom_seg_equals_the_manual_label_map(shared_data: Path, name: str
     assert np.bincount(found.label_map.ravel(), minlength=3).tolist() == np.bincount(raw.ravel(), minlength=3).tolist()
     assert [s.name for s in found.segments] == ["anterior hippocampus", "posterior hippocampus"]
     assert [s.name for s in reference.segments] == ["Anterior", "Posterior"]
+
+
+def test_xml_goes_to_the_reader_of_lidc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medfuse.ingest.importers import lidc
+
+    asked = []
+    monkeypatch.setattr(lidc, "read_lidc_segmentation", lambda path, on: asked.append((path, on)))
+    on = VolumeGeometry(shape=(2, 2, 2), affine=Affine(np.eye(4)))
+    read_segmentation(tmp_path / "069.XML", on)
+    assert asked == [(tmp_path / "069.XML", on)]

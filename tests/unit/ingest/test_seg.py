@@ -150,9 +150,6 @@ def uneven(dataset: Dataset) -> None:
 
 def far_apart(dataset: Dataset) -> None:
     dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient = [7, 7, 7 + 2.5e9]
-    for group in dataset.PerFrameFunctionalGroupsSequence[1:]:
-        position = group.PlanePositionSequence[0]
-        position.ImagePositionPatient = [7, 7, position.ImagePositionPatient[2]]
 
 
 def too_large(dataset: Dataset) -> None:
@@ -181,10 +178,10 @@ def without_position(dataset: Dataset) -> None:
     [
         (uneven, "UNREADABLE_SEGMENTATION"),
         (far_apart, "TOO_LARGE"),
-        (too_large, "TOO_LARGE"),
+        (too_large, "TRUNCATED_FILE"),
         (too_many, "TOO_MANY_SEGMENTS"),
         (no_segments, "UNREADABLE_SEGMENTATION"),
-        (cut, "UNREADABLE_SEGMENTATION"),
+        (cut, "TRUNCATED_FILE"),
         (without_position, "NO_PATIENT_GEOMETRY"),
     ],
 )
