@@ -7,6 +7,7 @@ from medfuse.domain.study import Series
 from medfuse.preprocess.conditions import MEASURES, TEXTS, Condition, Measure, Preference, Text
 from medfuse.preprocess.contrast import contrast_of
 from medfuse.preprocess.patterns import found
+from medfuse.preprocess.presets import PRESETS
 from medfuse.preprocess.rules import ChannelRule
 
 
@@ -93,6 +94,18 @@ def decide(series: Sequence[Series], rules: Sequence[ChannelRule]) -> tuple[Chan
 def choose_series(series: Sequence[Series], rules: Sequence[ChannelRule]) -> dict[str, Series]:
     """The series for each channel, by channel name; a channel that no series fits is left out."""
     return {one.rule.name: one.chosen for one in decide(series, rules) if one.chosen is not None}
+
+
+def decide_or_suggest(series: Sequence[Series], rules: Sequence[ChannelRule] | None) -> tuple[ChannelDecision, ...]:
+    """`decide`, or, without rules, the decision of each preset by itself that some series fits.
+
+    Raises:
+        StudyError: `PATTERN_TOO_SLOW`.
+    """
+    if rules is not None:
+        return decide(series, rules)
+    suggested = [decide(series, [ChannelRule(preset=name)])[0] for name in PRESETS]
+    return tuple(one for one in suggested if one.chosen is not None)
 
 
 def slices_of(series: Series) -> int:

@@ -7,6 +7,8 @@ look-around, which telling `+C` from `without C` takes.
 """
 
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import regex  # type: ignore[import-untyped]
@@ -43,23 +45,35 @@ def found(pattern: str, text: str) -> str | None:
     Raises:
         StudyError: `PATTERN_TOO_SLOW`.
     """
-    try:
+    with _limited(pattern):
         match = _compiled(pattern).search(plain(text), timeout=PATTERN_SECONDS)
+    return None if match is None else str(match.group())
+
+
+def cut_out(pattern: str, text: str) -> tuple[str, str | None]:
+    """`text` (see `plain`) with a space in place of each match, and the first match; None where there is none.
+
+    Raises:
+        StudyError: `PATTERN_TOO_SLOW`.
+    """
+    first = found(pattern, text)
+    if first is None:
+        return plain(text), None
+    with _limited(pattern):
+        return str(_compiled(pattern).sub(" ", plain(text), timeout=PATTERN_SECONDS)), first
+
+
+@contextmanager
+def _limited(pattern: str) -> Iterator[None]:
+    """Turn the end of the time limit into the study's error."""
+    try:
+        yield
     except TimeoutError as error:
         raise StudyError(
             f"the pattern {pattern[:60]!r} of recipe.channels takes longer than {PATTERN_SECONDS:g} s on a series of "
             "the study; write it without nested repeats",
             reason="PATTERN_TOO_SLOW",
         ) from error
-    return None if match is None else str(match.group())
-
-
-def cut_out(pattern: str, text: str) -> tuple[str, str | None]:
-    """`text` (see `plain`) with a space for each match of a pattern of medfuse's own, and the first match."""
-    compiled = _compiled(pattern)
-    text = plain(text)
-    first = compiled.search(text)
-    return compiled.sub(" ", text), None if first is None else str(first.group())
 
 
 @lru_cache(maxsize=1024)

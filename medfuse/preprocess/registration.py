@@ -41,7 +41,7 @@ LEAST_GAIN = 0.003
 
 _BINS = 48
 _CLIP_PERCENTILES = (0.5, 99.5)
-_ITERATIONS = 120
+_ITERATIONS = 200
 _SEED = 20
 
 Matrix = NDArray[np.float64]
@@ -89,7 +89,9 @@ def register_rigid(fixed: Volume, moving: Volume) -> RigidMatch:
     centre = fixed.geometry.centre_mm
     start, matrix = _best_start(*levels[0], centre)
     for mm, (still, moved) in zip(LEVELS_MM[1:], levels[1:], strict=True):
-        matrix = _optimised(still, moved, matrix, centre, mm)
+        refined = _optimised(still, moved, matrix, centre, mm)
+        # A step of gradient descent can leave the optimum for good; what got worse is dropped.
+        matrix = max(matrix, refined, key=lambda each: mutual_information(still, moved, each)[0])
     before, _ = mutual_information(*levels[-1], np.eye(4))
     after, overlap = mutual_information(*levels[-1], matrix)
     angle = _angle_deg(matrix)
@@ -228,7 +230,7 @@ def _optimised(fixed: Level, moving: Level, start: Matrix, centre: NDArray[np.fl
         learningRate=step_mm,
         minStep=step_mm / 200,
         numberOfIterations=_ITERATIONS,
-        relaxationFactor=0.6,
+        relaxationFactor=0.8,
         gradientMagnitudeTolerance=1e-8,
     )
     method.SetOptimizerScalesFromPhysicalShift()
