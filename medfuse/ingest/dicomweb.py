@@ -6,6 +6,7 @@ Messages name the server and what it did, never the URL, which holds what was se
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +35,9 @@ from medfuse.ingest.servers import DicomwebServer, Tls
 _LOG = logging.getLogger(__name__)
 _AS_STORED = (("application/dicom", "*"),)
 _PAGE = 500
+_CHUNK = 1 << 18
+"""Bytes that are read at once; of an answer that breaks off, what came before the last chunk is kept."""
+
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ADVICE = {
     401: "it wants to know who asks; give a token or a user",
@@ -54,6 +58,15 @@ class _Bearer(requests.auth.AuthBase):
         return request
 
 
+class _PlainWildcards(requests.adapters.HTTPAdapter):
+    """Sends `*` and `?` as they are, which a query may hold (RFC 3986 section 3.4); requests would escape them."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """Send a request."""
+        request.url = (request.url or "").replace("%2A", "*").replace("%3F", "?")
+        return super().send(request, *args, **options)
+
+
 class DicomwebArchive:
     """A connection to a DICOMweb server.
 
@@ -68,21 +81,27 @@ class DicomwebArchive:
         self._server = server
         self._session = _session(server)
         self._client = DICOMwebClient(
-            server.url, session=self._session, timeout=(server.connect_timeout_s, server.timeout_s)
+            server.url,
+            session=self._session,
+            chunk_size=_CHUNK,
+            timeout=(server.connect_timeout_s, server.timeout_s),
         )
         self._client.set_http_retry_params(retry=False)
 
     def find_studies(self, query: Query, limit: int | None = None) -> list[StudyRecord]:
         """The studies that fit, each once; see `Archive`."""
-        found: dict[str, StudyRecord] = {}
-        unfit = 0
-        for answer in self._pages(self._client.search_for_studies, fields=STUDY_KEYS, search_filters=query.filters()):
-            record = study_record(answer)
-            if record is None or not matches(answer, query):
-                unfit += 1
-                continue
-            found.setdefault(record.study_instance_uid, record)
-            if limit is not None and len(found) >= limit:
+        for filters in _spellings(query.filters()):
+            found: dict[str, StudyRecord] = {}
+            unfit = 0
+            for answer in self._pages(self._client.search_for_studies, fields=STUDY_KEYS, search_filters=filters):
+                record = study_record(answer)
+                if record is None or not matches(answer, query):
+                    unfit += 1
+                    continue
+                found.setdefault(record.study_instance_uid, record)
+                if limit is not None and len(found) >= limit:
+                    break
+            if found or unfit:
                 break
         if unfit:
             _LOG.warning("%s answered with %d studies that were not asked for; left out", self._server.where, unfit)
@@ -170,12 +189,23 @@ def _refusal(where: str, response: requests.Response | None) -> ServerError:
     return ServerError(f"{where} answered with HTTP {code}: {advice}", passing=code in _PASSING, wait_s=wait_s)
 
 
+def _spellings(filters: dict[str, str]) -> list[dict[str, str]]:
+    """A search as it is, and as it is for Orthanc 1.10, which takes `%20` and `%C3%9C` for what they look like.
+
+    Every character that has to be escaped in a query may be any character; `matches` then finds what fits.
+    """
+    lenient = {keyword: re.sub(r"[^A-Za-z0-9.*?~_-]", "?", value) for keyword, value in filters.items()}
+    return [filters] if lenient == filters else [filters, lenient]
+
+
 def _dataset(item: Any) -> Dataset:
     return Dataset.from_json(item) if isinstance(item, dict) else Dataset()
 
 
 def _session(server: DicomwebServer) -> requests.Session:
     session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _PlainWildcards())
     if token := server.token():
         session.auth = _Bearer(token)
     elif server.user:

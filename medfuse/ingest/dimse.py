@@ -236,23 +236,22 @@ class DimseArchive:
             said = why.reason_str if why is not None else "for no reason given"
             advice = f"check the titles: it has to know {self._server.calling_ae_title}"
             return ServerError(f"{where} refused the association ({said.lower()}); {advice}")
+        if association.rejected_contexts:
+            return self._without_service(association)
         tls = " or trusted; check the certificates" if self._tls else ""
         return ServerError(f"{where} cannot be reached{tls}, or did not answer in time", passing=True)
 
     def _speechless(self, association: Association) -> ServerError:
         if association.is_aborted or not association.is_established:
             return ServerError(f"{self._server.where} hung up", passing=True)
+        return self._without_service(association)
+
+    def _without_service(self, association: Association) -> ServerError:
         names = {FIND_MODEL: "C-FIND", GET_MODEL: "C-GET", MOVE_MODEL: "C-MOVE"}
-        asked = next(
-            (
-                name
-                for context in association.rejected_contexts
-                if (name := names.get(context.abstract_syntax or UID("")))
-            ),
-            "",
-        )
+        refused = (names.get(context.abstract_syntax or UID("")) for context in association.rejected_contexts)
+        asked = next((name for name in refused if name), "this")
         advice = {"C-GET": "; try retrieve: move", "C-MOVE": "; try retrieve: get"}.get(asked, "")
-        return ServerError(f"{self._server.where} does not offer {asked or 'this'} by the Study Root model{advice}")
+        return ServerError(f"{self._server.where} does not offer {asked} by the Study Root model{advice}")
 
     def _find(self, association: Association, level: str, keys: dict[str, str]) -> Iterator[Dataset]:
         """The answers to one C-FIND; raises when it does not end well."""

@@ -128,6 +128,7 @@ class _Fetching:
         self._by_uids: dict[tuple[str, str], InstanceRecord] = {}
         self._as_one = False
         self._refused: Counter[str] = Counter()
+        self._refused_lately: Counter[str] = Counter()
         self.n_new = 0
 
     def run(self) -> FetchedStudy:
@@ -139,16 +140,20 @@ class _Fetching:
         with held(self._partial) as free:
             if not free and os.name != "nt":
                 raise StudyError("another run is fetching this study; wait for it", reason="STUDY_IN_USE")
-            self._fill()
-            if self._refused:
-                counts = ", ".join(f"{reason} {count}" for reason, count in sorted(self._refused.items()))
-                _LOG.warning(
-                    "study %s: %s sent instances that were left out: %s", self._uid, self._server.where, counts
-                )
+            try:
+                self._fill()
+            finally:
+                self._say_what_was_refused()
             with storage(self._final):
                 self._finish()
         n_instances = len(self._wanted)
         return FetchedStudy(study_instance_uid=self._uid, folder=self._final, n_instances=n_instances, n_new=self.n_new)
+
+    def _say_what_was_refused(self) -> None:
+        counts = ", ".join(f"{reason} {count}" for reason, count in sorted(self._refused.items()))
+        if counts:
+            where = self._server.where
+            _LOG.warning("study %s: %s sent instances that were left out: %s", self._uid, where, counts)
 
     def _fill(self) -> None:
         """Retrieve until the archive lists nothing that is not here."""
@@ -173,6 +178,7 @@ class _Fetching:
 
     def _round(self) -> None:
         """Ask what there is, and for what is missing of it."""
+        self._refused_lately.clear()
         self._list()
         missing = self._missing()
         if not missing:
@@ -219,21 +225,25 @@ class _Fetching:
         try:
             identity = identity_of(data)
         except StudyError as error:
-            self._refused[error.reason] += 1
+            self._refuse(error.reason)
             return
         found = identity.instance
         record = self._by_uids.get((found.series_instance_uid, found.sop_instance_uid))
         if identity.study_instance_uid != self._uid:
-            self._refused["WRONG_STUDY"] += 1
+            self._refuse("WRONG_STUDY")
         elif record is None:
-            self._refused["NOT_ASKED_FOR"] += 1
+            self._refuse("NOT_ASKED_FOR")
         elif (path := self._wanted[record]).is_file():
             if path.read_bytes() != data:
-                self._refused["DUPLICATE_INSTANCE"] += 1
+                self._refuse("DUPLICATE_INSTANCE")
         elif not self._is_final(record):
             put(data, path)
             self.n_new += 1
             self._tell()
+
+    def _refuse(self, reason: str) -> None:
+        self._refused[reason] += 1
+        self._refused_lately[reason] += 1
 
     def _tell(self) -> None:
         self._options.progress(self._uid, len(self._wanted) - len(self._missing()), len(self._wanted))
@@ -241,8 +251,8 @@ class _Fetching:
     def _failure(self, error: ServerError) -> ServerError | StudyError:
         """What a study failed of: of what came in, if that was wrong; of what did not come; or of the server."""
         here = len(self._wanted) - len(self._missing())
-        if self._refused:
-            ((reason, count),) = self._refused.most_common(1)
+        if self._refused_lately:
+            ((reason, count),) = self._refused_lately.most_common(1)
             return StudyError(f"{error}; {count} were refused as {reason}", reason=reason)
         if here:
             detail = f"{error}; {here} of {len(self._wanted)} are kept for the next run of the same command"

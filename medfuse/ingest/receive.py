@@ -141,10 +141,10 @@ class Listener:
         self._inbox.touch(self._brought.pop(event.assoc, ()))
 
     def _on_refused(self, event: evt.Event) -> None:
-        titles = (event.assoc.requestor.ae_title, event.assoc.acceptor.ae_title)
-        _LOG.warning(
-            "an association was refused: %r called %r; allow the one with --allow-ae, or call the other", *titles
-        )
+        asked = event.assoc.requestor.primitive
+        titles = ("", "") if asked is None else (asked.calling_ae_title, asked.called_ae_title)
+        advice = "allow the one with --allow-ae, or listen as the other with --ae-title"
+        _LOG.warning("an association was refused: %r called %r; %s", *titles, advice)
 
 
 def _entity(options: ListenOptions) -> AE:
