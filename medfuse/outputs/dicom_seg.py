@@ -20,8 +20,8 @@ import medfuse
 from medfuse.domain import Code, ModelIdentity, Segment, Segmentation
 from medfuse.ingest.dicom.files import quiet
 from medfuse.outputs.segment_codes import codes_for
-from medfuse.outputs.source_grid import SourceGridError, slice_positions
-from medfuse.outputs.source_header import carry_identity, templates_of
+from medfuse.outputs.source_grid import PlacedSources, SourceGridError, place_sources
+from medfuse.outputs.source_header import carry_identity, instance_uids, templates_of
 from medfuse.storage import write_file
 
 if TYPE_CHECKING:
@@ -81,15 +81,21 @@ def dicom_seg(
     if not source_datasets or not segmentation.segments:
         raise SourceGridError("a DICOM SEG needs a source image and a segment")
     with quiet():
-        positions = slice_positions(source_datasets, segmentation.geometry)
+        placed = place_sources(source_datasets, segmentation.geometry)
         uids = {"StudyInstanceUID": study_instance_uid, "SeriesInstanceUID": series_instance_uid}
-        templates = templates_of(source_datasets, measures=_pixel_measures(segmentation), uids=uids)
+        templates = templates_of(
+            source_datasets,
+            orientation=placed.orientation.tolist(),
+            measures=_pixel_measures(segmentation),
+            uids=uids,
+        )
         try:
-            dataset = _highdicom_seg(segmentation, templates, positions, model, source_datasets[0])
+            dataset = _highdicom_seg(segmentation, templates, placed.positions_mm, model, source_datasets[0])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # Not chained: the message may quote a header value.
             kind = type(error).__name__
             raise SourceGridError(f"highdicom refuses the source headers ({kind}); check them with dciodvfy") from None
+        _refer_to_sources(dataset, placed, source_datasets)
         names = (model.name, *(segment.name for segment in segmentation.segments))
         carry_identity(source_datasets[0], dataset, keep_encoding=all(map(str.isascii, names)))
     return dataset
@@ -134,6 +140,41 @@ def _highdicom_seg(
         omit_empty_frames=True,
     )
     return dataset
+
+
+def _refer_to_sources(dataset: "Dataset", placed: PlacedSources, sources: Sequence["Dataset"]) -> None:
+    """Let each frame refer to the source images that it lies on (PS3.3 section C.7.6.16.2.6), and to no others.
+
+    highdicom refers to none where a slice was filled in, and to frames of another stack at the same position.
+    """
+    from pydicom import Dataset
+    from pydicom.sr.codedict import codes as dictionary
+
+    uids = [instance_uids(source) for source in sources]
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        position = [float(mm) for mm in frame.PlanePositionSequence[0].ImagePositionPatient]
+        k = int(np.argmin(np.linalg.norm(placed.positions_mm - position, axis=1)))
+        images = []
+        for reference in placed.references[k]:
+            image = Dataset()
+            image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = uids[reference.source]
+            if reference.frame is not None:
+                image.ReferencedFrameNumber = reference.frame
+            image.PurposeOfReferenceCodeSequence = [_item(dictionary.DCM.SourceImageForImageProcessingOperation)]
+            image.SpatialLocationsPreserved = "YES"
+            images.append(image)
+        derivation = Dataset()
+        derivation.DerivationCodeSequence = [_item(dictionary.DCM.Segmentation)]
+        derivation.SourceImageSequence = images
+        frame.DerivationImageSequence = [derivation] if images else []
+
+
+def _item(code: Any) -> "Dataset":
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    return item
 
 
 def _frames(segmentation: Segmentation) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ of the source headers are held against the grid of the label map before anything
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,28 @@ class SourcePlane:
     spacing_mm: NDArray[np.float64]
 
 
+class Reference(NamedTuple):
+    """One source image: its number among the sources, and its frame, from 1, where it has several."""
+
+    source: int
+    frame: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlacedSources:
+    """Where the slices of a grid are, and which source images lie there.
+
+    Args:
+        positions_mm: Of each slice, taken from its source image; shape `(K, 3)`, LPS mm.
+        orientation: Image Orientation (Patient) of the source images, shape `(6,)`.
+        references: The source images of each slice; none for one that was filled in.
+    """
+
+    positions_mm: NDArray[np.float64]
+    orientation: NDArray[np.float64]
+    references: tuple[tuple[Reference, ...], ...]
+
+
 def source_planes(source: "Dataset") -> tuple[SourcePlane, ...]:
     """The planes of an instance: one of a classic image, one a frame of an enhanced one.
 
@@ -59,36 +81,51 @@ def source_planes(source: "Dataset") -> tuple[SourcePlane, ...]:
         raise SourceGridError(detail) from None
 
 
-def slice_positions(sources: Sequence["Dataset"], geometry: VolumeGeometry) -> NDArray[np.float64]:
-    """Where each slice of the grid is, taken from the source image that it lies on; shape `(K, 3)`, LPS mm.
+def place_sources(sources: Sequence["Dataset"], geometry: VolumeGeometry) -> PlacedSources:
+    """Find the source images that the slices of a grid lie on.
 
-    A slice without a source image (one that was missing and was filled in) keeps its place on the grid.
+    A slice without a source image (one that was missing and was filled in) keeps its place on the grid and refers to
+    nothing. Frames of an enhanced instance that lie elsewhere belong to other volumes of its series.
 
     Raises:
         SourceGridError: The size, orientation or spacing differs, or a source image is not on the grid.
     """
     for source in sources:
+        if "MOSAIC" in (source.get("ImageType") or ()):
+            raise SourceGridError("the source images are Siemens mosaics, whose slices no reference can name")
         if (int(source.Columns), int(source.Rows)) != geometry.shape[:2]:
             found, expected = f"{source.Columns}x{source.Rows}", f"{geometry.shape[0]}x{geometry.shape[1]}"
             raise SourceGridError(f"the source images are {found}, the label map is {expected}")
-    positions = geometry.affine.apply([(0, 0, k) for k in range(geometry.shape[2])])
+    grid_mm = geometry.affine.apply([(0, 0, k) for k in range(geometry.shape[2])])
     tolerance_mm = POSITION_TOLERANCE * float(geometry.affine.spacing_mm.min())
-    placed = 0
-    for source in sources:
-        planes = [plane for plane in source_planes(source) if _is_parallel(plane, geometry, tolerance_mm)]
-        for plane in planes:
-            distances = np.linalg.norm(positions - plane.position_mm, axis=1)
-            nearest = int(np.argmin(distances))
-            if distances[nearest] <= tolerance_mm:
-                positions[nearest] = plane.position_mm
-                placed += 1
-            elif len(sources) > 1:
-                raise SourceGridError(f"a source image lies {distances[nearest]:.3g} mm off the label map's grid")
-        if not planes:
+    positions = grid_mm.copy()
+    references: list[list[Reference]] = [[] for _ in grid_mm]
+    orientation: NDArray[np.float64] | None = None
+    for number, source in enumerate(sources):
+        nearest_mm = np.inf
+        for index, plane in enumerate(source_planes(source)):
+            if not _is_parallel(plane, geometry, tolerance_mm):
+                continue
+            distances = np.linalg.norm(grid_mm - plane.position_mm, axis=1)
+            k = int(np.argmin(distances))
+            nearest_mm = min(nearest_mm, float(distances[k]))
+            if distances[k] <= tolerance_mm:
+                positions[k] = plane.position_mm
+                orientation = plane.orientation if orientation is None else orientation
+                references[k].append(Reference(number, index + 1 if _is_multi_frame(source) else None))
+        if nearest_mm == np.inf:
             raise SourceGridError("a source image has another orientation or pixel spacing than the label map")
-    if not placed:
+        if nearest_mm > tolerance_mm and _is_multi_frame(source):
+            raise SourceGridError("no source image lies on the label map's grid")
+        if nearest_mm > tolerance_mm:
+            raise SourceGridError(f"a source image lies {nearest_mm:.3g} mm off the label map's grid")
+    if orientation is None:
         raise SourceGridError("no source image lies on the label map's grid")
-    return positions
+    return PlacedSources(positions_mm=positions, orientation=orientation, references=tuple(map(tuple, references)))
+
+
+def _is_multi_frame(source: "Dataset") -> bool:
+    return "PerFrameFunctionalGroupsSequence" in source or int(source.get("NumberOfFrames") or 1) > 1
 
 
 def _planes(source: "Dataset") -> Iterator[SourcePlane]:

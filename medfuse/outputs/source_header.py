@@ -58,7 +58,7 @@ _PATIENT_GROUPS = (0x0010, 0x0012)
 
 
 def templates_of(
-    sources: Sequence["Dataset"], *, measures: Any, uids: Mapping[str, str | None]
+    sources: Sequence["Dataset"], *, orientation: Sequence[float], measures: Any, uids: Mapping[str, str | None]
 ) -> tuple["Dataset", ...]:
     """Headers that highdicom can refer to, each instance once, without patient attributes.
 
@@ -68,13 +68,13 @@ def templates_of(
 
     Args:
         sources: The source headers.
+        orientation: Image Orientation (Patient) of the grid, for all planes.
         measures: highdicom's `PixelMeasuresSequence` of the grid.
         uids: `StudyInstanceUID` and `SeriesInstanceUID` for headers that lack them.
 
     Raises:
         SourceGridError: A header lacks a UID that a reference needs.
     """
-    orientation = source_planes(sources[0])[0].orientation.tolist()
     templates: dict[str, Dataset] = {}
     for source in sources:
         template = _template(source, uids)
@@ -147,9 +147,18 @@ def _template(source: "Dataset", uids: Mapping[str, str | None]) -> "Dataset":
         setattr(template, keyword, _uid(source, keyword, made))
     if not template.get("FrameOfReferenceUID"):
         template.FrameOfReferenceUID = made_uid("frame of reference", str(template.SeriesInstanceUID))
-    for keyword in ("SOPClassUID", "SOPInstanceUID"):
-        setattr(template, keyword, _uid(source, keyword, _file_meta_uid(source, keyword)))
+    template.SOPClassUID, template.SOPInstanceUID = instance_uids(source)
     return template
+
+
+def instance_uids(source: "Dataset") -> tuple[str, str]:
+    """SOP Class and SOP Instance UID of a source, from its file meta information where the header lacks them.
+
+    Raises:
+        SourceGridError: One is missing or no UID.
+    """
+    sop_class, instance = (_uid(source, key, _file_meta_uid(source, key)) for key in ("SOPClassUID", "SOPInstanceUID"))
+    return sop_class, instance
 
 
 def _uid(source: "Dataset", keyword: str, otherwise: str | None) -> str:

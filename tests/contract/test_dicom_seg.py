@@ -17,6 +17,7 @@ from medfuse.ingest import find_studies, read_segmentation, read_volume, source_
 from medfuse.ingest.dicom.files import quiet
 from medfuse.outputs import write_dicom_seg
 from medfuse.outputs.source_grid import SourceGridError
+from tests import dicom_cases as made
 from tests.unit.outputs import cases
 
 # Third parties' own remarks on odd real headers.
@@ -396,8 +397,10 @@ def test_every_scanner_series_that_becomes_a_volume_becomes_a_dicom_seg(tmp_path
     for study in find_studies(shared_data / "dicom-oracle" / "dicom2nifti").studies:
         for series in study.series:
             try:
-                geometry, sources = read_volume(series).geometry, source_datasets(series)
+                geometry, sources = read_volume(series, upright=False).geometry, source_datasets(series)
             except UnreadableSeriesError:
+                continue
+            if "MOSAIC" in series.acquisition.image_type:
                 continue
             voxels = np.zeros(geometry.shape, dtype=np.uint8)
             voxels[1:-1:2, 2:-2:3, ::2] = 1
@@ -413,3 +416,69 @@ def test_every_scanner_series_that_becomes_a_volume_becomes_a_dicom_seg(tmp_path
             np.testing.assert_array_equal(read_segmentation(tmp_path / "seg.dcm", geometry).label_map, voxels)
             made += 1
     assert made > 10
+
+
+def of_made(folder: Path, datasets: list[pydicom.Dataset], part: str = "", *, fill_gaps: bool = False) -> tuple:
+    """The sheared or gap-filled grid of a made series, and the headers of the slices that exist."""
+    made.write(datasets, folder)
+    (series,) = [one for study in find_studies(folder).studies for one in study.series if one.part == part]
+    return read_volume(series, upright=False, fill_gaps=fill_gaps).geometry, source_datasets(series)
+
+
+def whole(geometry: VolumeGeometry) -> Segmentation:
+    voxels = np.random.default_rng(5).integers(0, 2, geometry.shape).astype(np.uint8)
+    voxels[0, 0] = 1
+    return Segmentation(label_map=voxels, geometry=geometry, segments=(Segment(number=1, name="liver"),))
+
+
+def test_the_frames_of_a_tilted_series_lie_on_its_source_slices(tmp_path: Path) -> None:
+    truth = made.truth_of((6, 5, 5), shear=(0, 0.8, 0))
+    geometry, sources = of_made(tmp_path / "in", made.slices(truth))
+    segmentation = whole(geometry)
+    seg = written(tmp_path / "seg.dcm", segmentation, sources)
+    by_uid = {source.SOPInstanceUID: source for source in sources}
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        (item,) = frame.DerivationImageSequence[0].SourceImageSequence
+        position = by_uid[item.ReferencedSOPInstanceUID].ImagePositionPatient
+        np.testing.assert_allclose(frame.PlanePositionSequence[0].ImagePositionPatient, position, atol=1e-6)
+    np.testing.assert_array_equal(read_back(seg, sources), segmentation.label_map)
+    assert dciodvfy_errors(tmp_path / "seg.dcm") == []
+
+
+def test_a_filled_slice_refers_to_nothing_and_the_others_to_their_images(tmp_path: Path) -> None:
+    datasets = made.slices(made.truth_of((6, 5, 9)))
+    geometry, sources = of_made(tmp_path / "in", [d for k, d in enumerate(datasets) if k not in (3, 6)], fill_gaps=True)
+    segmentation = whole(geometry)
+    seg = written(tmp_path / "seg.dcm", segmentation, sources)
+    heights = {source.SOPInstanceUID: float(source.ImagePositionPatient[2]) for source in sources}
+    alone = []
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        height = float(frame.PlanePositionSequence[0].ImagePositionPatient[2])
+        items = [item for derived in frame.DerivationImageSequence for item in derived.SourceImageSequence]
+        assert [heights[item.ReferencedSOPInstanceUID] for item in items] in ([height], [])
+        alone += [] if items else [height]
+    assert sorted(alone) == [40 + 3 * 2.5, 40 + 6 * 2.5]
+    np.testing.assert_array_equal(read_segmentation(tmp_path / "seg.dcm", geometry).label_map, segmentation.label_map)
+    assert dciodvfy_errors(tmp_path / "seg.dcm") == []
+
+
+@pytest.mark.parametrize(("part", "frames"), [("orientation-1", range(5, 11)), ("orientation-2", range(1, 5))])
+def test_a_stack_of_an_enhanced_object_refers_to_its_own_frames(tmp_path: Path, part: str, frames: range) -> None:
+    first, second = made.truth_of((6, 5, 4)), made.truth_of((6, 5, 6), orientation=made.SAGITTAL, seed=2)
+    planes = [*made.frames_of_truth(first, stack="1"), *made.frames_of_truth(second, stack="2")]
+    geometry, sources = of_made(tmp_path / "in", [made.enhanced(planes, shared=False)], part)
+    seg = written(tmp_path / "seg.dcm", whole(geometry), sources)
+    found = [
+        int(item.ReferencedFrameNumber)
+        for frame in seg.PerFrameFunctionalGroupsSequence
+        for item in frame.DerivationImageSequence[0].SourceImageSequence
+    ]
+    assert sorted(found) == list(frames)
+
+
+def test_a_mosaic_is_told_apart_in_words(tmp_path: Path) -> None:
+    sources = cases.classic_series(cases.grid())
+    for source in sources:
+        source.ImageType = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
+    with pytest.raises(SourceGridError, match="mosaic"):
+        write_dicom_seg(cases.label_map(cases.grid()), sources, tmp_path / "seg.dcm", model=cases.MODEL)

@@ -41,7 +41,7 @@ def mosaic_frames(path: Path, header: Header, whole_image: Frame) -> list[Frame]
     """
     image, protocol = _csa_bytes(header, 0x10), _csa_bytes(header, 0x20)
     count = _count(image, protocol)
-    if not count:
+    if count < 1:
         raise _unreadable(path, "has no CSA header, (0029,1010) or (0029,1020), that tells how many slices it holds")
     per_side = math.ceil(math.sqrt(count))
     rows, columns = (n // per_side for n in whole_image.shape)
