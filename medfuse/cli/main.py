@@ -29,6 +29,7 @@ Command = Callable[..., None]
 COMMANDS: dict[str, str] = {
     "index": "List the studies of a folder in a manifest, one row a study.",
     "inspect": "Show what a study holds, and which series fills each input channel, and why.",
+    "label-reports": "Label studies by what their reports say of findings.",
     "convert": "Write each image series of a folder as NIfTI, as medfuse sees it.",
     "deidentify": "Write studies without the patients' identities, by DICOM PS3.15.",
     "train": "Train a model from one YAML file.",

@@ -2,6 +2,7 @@
 
 Values are 1 present, 0 absent, blank not assessed, and -1 or `u` uncertain (the convention of CheXpert, Irvin et al.
 2019), or the names of `LabelValue`. Merlin's label files write -1 for "not mentioned": blank it there before reading.
+A column `provenance` says where the labels of a row come from, by the names of `Provenance`.
 """
 
 import csv
@@ -9,11 +10,12 @@ import io
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from medfuse.domain import LabelValue, Rejected, Study, pseudonym
+from medfuse.domain import LabelValue, Provenance, Rejected, Study, pseudonym
 from medfuse.errors import ManifestError
+from medfuse.storage import write_file
 
 LOG = logging.getLogger(__name__)
 
@@ -35,6 +37,11 @@ _VALUES = {
 _EXPECTED = "1, 0, -1, blank, PRESENT, ABSENT, UNCERTAIN or NOT_ASSESSED"
 _NAMED = 3
 
+PROVENANCE_COLUMN = "provenance"
+"""Column of a label file that says where the labels of a row come from."""
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+
 Values = Mapping[str, LabelValue]
 
 
@@ -54,6 +61,7 @@ class Labels:
         values: Key -> finding -> value. Patient identifiers are hashed by `pseudonym` and not kept.
         lines: Key -> the line of the file it stands on.
         left_out: Column without labels -> why it is none.
+        provenance: Key -> where its labels come from; READER where the file does not say.
     """
 
     source: Path
@@ -62,6 +70,7 @@ class Labels:
     values: Mapping[str, Values]
     lines: Mapping[str, int]
     left_out: Mapping[str, str]
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
 
 
 def read_labels(path: Path) -> Labels:
@@ -71,7 +80,8 @@ def read_labels(path: Path) -> Labels:
     named in a log line.
 
     Raises:
-        ManifestError: The file cannot be read, has no key column or no finding, or a key is blank or repeats.
+        ManifestError: The file cannot be read, has no key column or no finding, a key is blank or repeats, or a
+            provenance is none.
     """
     header, rows = _read_table(path)
     key_column = next((column for column in KEY_COLUMNS if column in header), None)
@@ -81,7 +91,8 @@ def read_labels(path: Path) -> Labels:
         )
     lines = _keys(path, key_column, rows)
     left_out: dict[str, str] = {}
-    findings = [column for column in header if column not in KEY_COLUMNS]
+    provenance = _provenance(path, lines, rows)
+    findings = [column for column in header if column not in KEY_COLUMNS and column != PROVENANCE_COLUMN]
     for column in list(findings):
         if reason := _no_finding(column, rows):
             left_out[column] = reason
@@ -101,7 +112,38 @@ def read_labels(path: Path) -> Labels:
         values=values,
         lines=lines,
         left_out=left_out,
+        provenance=provenance,
     )
+
+
+def write_labels(
+    path: Path,
+    key_column: str,
+    labels: Mapping[str, Mapping[str, LabelValue]],
+    provenance: Provenance = Provenance.READER,
+) -> None:
+    """Write a label file that `read_labels` reads, whole or not at all.
+
+    Args:
+        path: The file; one of that name is replaced.
+        key_column: One of `KEY_COLUMNS`.
+        labels: Key -> finding -> value, the same findings for every key.
+        provenance: Where the labels come from.
+
+    Raises:
+        ValueError: There are no labels, or the key column is unknown.
+        StorageError: The place cannot be written, or is full.
+    """
+    if not labels or key_column not in KEY_COLUMNS:
+        raise ValueError("a label file has rows, and a key column that is known")
+    findings = list(next(iter(labels.values())))
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([key_column, *map(_guard, findings), PROVENANCE_COLUMN])
+    for key, values in labels.items():
+        writer.writerow([_guard(key), *(values[name].value for name in findings), provenance.value])
+    content = out.getvalue().encode("utf-8", errors="surrogateescape")
+    write_file(path, lambda aside: aside.write_bytes(content))
 
 
 def join_labels(
@@ -180,7 +222,7 @@ def _read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [_unguard(name.strip()) for name in next(reader, [])]
         repeated = [name for name, n in Counter(header).items() if n > 1 or not name]
         if repeated or not header:
             raise ManifestError(f"{path}: line 1 must name every column once; blank or repeated: {repeated}")
@@ -192,7 +234,7 @@ def _read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]
                 raise ManifestError(
                     f"{path}: line {reader.line_num} has {len(cells)} values, expected {len(header)} as in the header"
                 )
-            rows.append((reader.line_num, {k: v.strip() for k, v in zip(header, cells, strict=True)}))
+            rows.append((reader.line_num, {k: _unguard(v.strip()) for k, v in zip(header, cells, strict=True)}))
     except csv.Error as error:
         raise ManifestError(f"{path}: line {reader.line_num} is no CSV: {error}") from error
     if not rows:
@@ -222,3 +264,26 @@ def _no_finding(column: str, rows: Sequence[tuple[int, dict[str, str]]]) -> str 
         if row[column].lower() not in _VALUES:
             return f"line {line} is no label value, expected {_EXPECTED}"
     return None
+
+
+def _provenance(
+    path: Path, lines: Mapping[str, int], rows: Sequence[tuple[int, dict[str, str]]]
+) -> dict[str, Provenance]:
+    """Where the labels of each key come from."""
+    found = {}
+    for key, (line, row) in zip(lines, rows, strict=True):
+        told = row.get(PROVENANCE_COLUMN, "").upper() or Provenance.READER.value
+        if told not in Provenance.__members__:
+            known = ", ".join(Provenance)
+            raise ManifestError(f"{path}: line {line}, column {PROVENANCE_COLUMN}: expected one of {known}, or blank")
+        found[key] = Provenance(told)
+    return found
+
+
+def _guard(cell: str) -> str:
+    """A cell behind an apostrophe where a spreadsheet would take it for a formula (OWASP, "CSV Injection")."""
+    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
+
+
+def _unguard(cell: str) -> str:
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULA_STARTS) else cell

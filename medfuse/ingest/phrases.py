@@ -107,6 +107,12 @@ def pattern_of(phrase: str) -> str:
     return (_WORD_START if is_word else "") + f"(?:{'|'.join(branches)})"
 
 
+def simplest(phrase: str) -> str:
+    """A phrase in its shortest wording, for people: the first word of each choice, nothing that may be left out."""
+    tokens = [token for token in phrase.split() if not (token.endswith("?") and len(token) > 1)]
+    return " ".join(token.split("|")[0] for token in tokens)
+
+
 def _branches(phrase: str) -> tuple[bool, list[str]]:
     """Whether the phrase begins with a word, and one pattern for each word that it may begin with.
 
