@@ -325,7 +325,10 @@ def outcome(root: Path, **how: Any) -> Outcome:
     except UsageError as error:
         return Outcome(studies=(), volumes={}, series={}, refusals={}, lines=(f"USAGE: {error}",), skipped={})
     volumes, refusals = {}, {}
-    series = {one.key: one for study in found.studies for one in study.series}
+    series: dict[str, Series] = {}
+    for study in found.studies:
+        for one in study.series:
+            series[one.key if one.key not in series else f"{study.study_instance_uid}/{one.key}"] = one
     for key, one in series.items():
         try:
             volumes[key] = read_volume(one, **how)

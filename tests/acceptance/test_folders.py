@@ -97,6 +97,15 @@ def test_row_18_one_sop_uid_for_different_slices(tmp_path: Path) -> None:
     assert_same(found.only, truth)
 
 
+def test_row_18_one_series_under_several_study_uids(tmp_path: Path) -> None:
+    """As SimpleITK writes them where nobody sets the UIDs."""
+    truth = truth_of()
+    write(slices(truth, each=lambda k: {"StudyInstanceUID": uid("study of its own", k)}), tmp_path)
+    found = outcome(tmp_path)
+    assert len(found.studies) == 1
+    assert_same(found.only, truth)
+
+
 def test_row_18_no_reason_names_the_patient(tmp_path: Path) -> None:
     write(slices(truth_of(), each=lambda k: {"ImagePositionPatient": None} if k else {}), tmp_path)
     found = outcome(tmp_path)
