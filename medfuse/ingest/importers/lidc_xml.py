@@ -4,7 +4,8 @@ Armato et al. 2011, Medical Physics 38(2), 915-931, and the LIDC's documentation
 reader. An `unblindedReadNodule` with `characteristics` is a nodule of 3 mm or more, outlined slice by slice; without
 them, and with a single point, it is a nodule under 3 mm. A `nonNodule` is something else of 3 mm or more, a point. The
 points of an outline are pixels (column, row), counted from 0; they lie just outside of the nodule and are no part of
-it. An outline with `inclusion` FALSE is a hole: what lies inside of it is left out.
+it. An outline with `inclusion` FALSE is a hole: what lies inside of it is left out, and so is the outline. (That both
+kinds of outline are no part of the nodule was confirmed by the LIDC to pylidc, in its pull request 16.)
 """
 
 import itertools
@@ -191,7 +192,10 @@ def areas_of(mark: Mark) -> tuple[Area, ...]:
 
 
 def _inside(outline: Outline) -> tuple[tuple[int, int], NDArray[np.bool_]]:
-    """The pixels strictly inside an outline: neighbouring points joined by lines, filled, and the line taken off."""
+    """The pixels of an outline: neighbouring points joined by lines, and filled.
+
+    The line itself is taken off where it runs around a nodule, and belongs to a hole.
+    """
     points = outline.points
     low = points.min(axis=0)
     edge = np.zeros(points.max(axis=0) - low + 1, dtype=bool)
@@ -200,9 +204,9 @@ def _inside(outline: Outline) -> tuple[tuple[int, int], NDArray[np.bool_]]:
         steps = int(np.abs(there - here).max()) + 1
         line = np.rint(np.linspace(here, there, steps)).astype(np.int64)
         edge[line[:, 0], line[:, 1]] = True
-    inside = ndimage.binary_fill_holes(edge) & ~edge
-    is_thin = not inside.any() and not outline.is_hole
-    return (int(low[0]), int(low[1])), edge if is_thin else inside
+    filled = ndimage.binary_fill_holes(edge)
+    inside = filled & ~edge
+    return (int(low[0]), int(low[1])), filled if outline.is_hole or not inside.any() else inside
 
 
 def _take_out(

@@ -44,12 +44,12 @@ def mask_of(tmp_path: Path, *sessions: str, consensus: Consensus | None = None) 
     return read_lidc_segmentation(tmp_path / "r.xml", GRID, consensus=consensus).label_map
 
 
-def test_the_outline_is_no_part_of_the_nodule(xml: Path) -> None:
+def test_outlines_are_no_part_of_the_nodule(xml: Path) -> None:
     """Two readers drew the ring from 4 to 12 with a hole from 6 to 9, the third one the ring from 5 to 13."""
     segmentation = read_lidc_segmentation(xml, GRID)
     expected = np.zeros(GRID.shape, bool)
     expected[5:12, 5:12, 1:4] = True
-    expected[7:9, 7:9, 2] = False
+    expected[6:10, 6:10, 2] = False
     assert np.array_equal(segmentation.label_map == 1, expected)
     assert [(s.name, s.algorithm_type) for s in segmentation.segments] == [("nodule", "MANUAL")]
 
@@ -63,7 +63,7 @@ def test_the_consensus_is_configurable(xml: Path, agreement: float, of_slice_2: 
     expected = np.zeros((24, 20), bool)
     expected[of_slice_2] = True
     if agreement == 1.0:
-        expected[7:9, 7:9] = False
+        expected[6:10, 6:10] = False
     else:
         expected[5, 12] = expected[12, 5] = False  # held by nobody: inside neither square
     assert np.array_equal(labels[:, :, 2] == 1, expected)
