@@ -170,4 +170,6 @@ def _summary(labelled: "ReportLabels", lexicon: "Lexicon", studies: "Studies", o
     out = Console()
     out.print(table)
     with_report = sum(bool(reports) for _, reports in studies)
-    out.print(f"Wrote {output}: {len(studies)} studies, {with_report} with a report.", highlight=False, markup=False)
+    many = "study" if len(studies) == 1 else "studies"
+    told = f"Wrote {output}: {len(studies)} {many}, {with_report} with a report."
+    out.print(told, highlight=False, markup=False)

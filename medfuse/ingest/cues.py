@@ -7,7 +7,10 @@ languages are in `cue_languages.py`.
 
 from enum import StrEnum
 
-_SEEN = "seen|identified|present|noted|found|demonstrated|evident|visualized|visualised|detected|appreciated"
+_SEEN = (
+    "seen|identified|present|noted|found|demonstrated|evident|visualized|visualised|detected|appreciated|observed"
+    "|visible|shown|depicted|recognized|recognised|encountered|distinguished"
+)
 _KIN = "father|mother|brother|sister|son|daughter|uncle|aunt|cousin|grandfather|grandmother"
 _HOUSEHOLD = "wife|husband|mother|father|daughter|son|sister|brother|family|parents|spouse"
 _SAYS = "reports|states|stated|reported|notes|noted|brought|called|says|said|denies|denied"
@@ -83,6 +86,8 @@ ENGLISH: dict[Cue, tuple[str, ...]] = {
     ),
     Cue.NEGATION_AFTER: (
         f"is|are|was|were not {_SEEN}|apparent",
+        f"has|have not been {_SEEN}",
+        f"could not be {_SEEN}",
         f"not {_SEEN}",
         "is|are|was|were absent",
         "is|are|was|were negative",

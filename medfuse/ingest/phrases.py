@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
-LONGEST_PHRASE = 200
+LONGEST_PHRASE = 300
 """Characters that a phrase may have."""
 
 _T = TypeVar("_T")
