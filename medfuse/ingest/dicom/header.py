@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
+Key = str | int | tuple[int, str, int]
+"""An element: its keyword, its number, or a private one's group, creator and last digits."""
+
+
 class Header(Protocol):
     """The elements of a file by keyword; pydicom's `Dataset` is one, and so is `PlainHeader`.
 
@@ -42,12 +46,30 @@ class PlainHeader:
         layout: Where its elements are.
     """
 
-    __slots__ = ("_creators", "_whole", "layout", "source", "values")
+    __slots__ = (
+        "_creators",
+        "_explicit",
+        "_memo",
+        "_places",
+        "_shared_values",
+        "_shifts",
+        "_spans",
+        "_whole",
+        "layout",
+        "source",
+        "values",
+    )
 
     def __init__(self, source: FileBytes, layout: Layout) -> None:
         self.source = source
         self.layout = layout
-        self.values: dict[str | int, Any] = {}
+        self.values: dict[Key, Any] = {}
+        _, self._explicit, self._spans, _, _, shared, self._shifts = layout
+        self._places = shared.places
+        # Text depends on the character set, and numbers of implicit files on the pixels' sign: both have to be shared.
+        settled = _CHARACTER_SET not in self._spans and _PIXEL_REPRESENTATION not in self._spans
+        self._shared_values = shared.values if settled else None
+        self._memo: dict[tuple[bytes, bytes], Any] | None = None
         self._whole: Dataset | None = None
         self._creators: dict[tuple[int, str], int] | None = None
 
@@ -55,19 +77,30 @@ class PlainHeader:
         """The value of an element by keyword, typed as pydicom types it, or `default` where there is none.
 
         By its number (0xggggeeee), an element is decoded where it names its value representation; else it is bytes.
+        Several values come as a tuple.
         """
         values = self.values
         if key in values:
             return values[key]
-        entry = _KNOWN.get(key) or _look_up(key)
-        start = self.layout.spans.get(entry[0])
-        if start is None:
+        tag, vr = _KNOWN.get(key) or _look_up(key)
+        start = self._spans.get(tag)
+        if start is not None:
+            value = values[key] = self._decoded(key, vr, start)
+            return value
+        place = self._places.get(tag)
+        if place is None or place[0] >= len(self._shifts):
             return default
-        value = values[key] = self._decoded(key, entry[1], start)
+        shared = self._shared_values
+        if shared is not None and key in shared:
+            value = values[key] = shared[key]
+            return value
+        value = values[key] = self._decoded(key, vr, place[1] + self._shifts[place[0]])
+        if shared is not None and isinstance(value, (str, int, float, tuple, type(None))):
+            shared[key] = value
         return value
 
     def __contains__(self, key: str | int, /) -> bool:
-        return (_KNOWN.get(key) or _look_up(key))[0] in self.layout.spans
+        return self._start((_KNOWN.get(key) or _look_up(key))[0]) is not None
 
     def meta_uid(self, element: int) -> str:
         """A UID of the file meta information (group 0002); empty where it is absent."""
@@ -76,22 +109,30 @@ class PlainHeader:
 
     def private(self, group: int, creator: str, element: int) -> Any:
         """The value of a private element; None where it is absent."""
+        key = (group, creator, element)
+        if key not in self.values:
+            self.values[key] = self._private(*key)
+        return self.values[key]
+
+    def _private(self, group: int, creator: str, element: int) -> Any:
         if self._creators is None:
             self._creators = self._find_creators()
         block = self._creators.get((group, creator.strip().lower()))
         if block is None:
             return None
-        tag = group.to_bytes(2, "little") + bytes((element, block))
-        start = self.layout.spans.get(tag)
+        start = self._start(group.to_bytes(2, "little") + bytes((element, block)))
         if start is None:
             return None
-        vr, raw = self.source.value(start, explicit=self.layout.explicit)
-        decode = _DECODERS.get(vr)
-        try:
-            if decode is not None and self.layout.explicit and raw:
-                return decode(raw)
-        except ValueError:
-            pass
+        if self._explicit:
+            vr, raw = self.source.value(start, explicit=True)
+            if vr in (b"OB", b"OW") and raw:
+                return raw
+            decode = _DECODERS.get(vr)
+            try:
+                if decode is not None and raw:
+                    return decode(raw)
+            except ValueError:
+                pass
         return _private_of_dataset(self.whole(), group, creator, element)
 
     def whole(self) -> "Dataset":
@@ -102,22 +143,49 @@ class PlainHeader:
             self._whole = read_header(self.source.path)[0]
         return self._whole
 
+    def _start(self, tag: bytes) -> int | None:
+        start = self._spans.get(tag)
+        place = self._places.get(tag)
+        if start is None and place is not None and place[0] < len(self._shifts):
+            start = place[1] + self._shifts[place[0]]
+        return start
+
     def _decoded(self, key: str | int, dictionary_vr: bytes, start: int) -> Any:
-        vr, raw = self.source.value(start, explicit=self.layout.explicit)
-        if not self.layout.explicit and vr is not FOR_PYDICOM:
+        vr, raw = self.source.value(start, explicit=self._explicit)
+        if not self._explicit and vr is not FOR_PYDICOM:
             vr = dictionary_vr
             if vr == b"US or SS":
                 vr = b"SS" if self.get("PixelRepresentation") == 1 else b"US"
-        if not raw and vr in _EMPTY_IS_TEXT:
-            return ""
+        memo = self._memo
+        if memo is None:
+            memo = self._memo = self._choose_memo()
+        if (vr, raw) in memo:
+            return memo[vr, raw]
         try:
-            if not raw and vr in _EMPTY_IS_NONE:
-                return None
-            if vr in _ANY_CHARACTERS:
-                return _text(raw, vr in _ONE_VALUE, self._encoding(raw))
-            return _DECODERS[vr](raw)
+            value = self._converted(vr, raw)
         except (ValueError, KeyError):
             return self.whole().get(key) if isinstance(key, str) else raw
+        if len(raw) <= _LONGEST_REMEMBERED and raw.isascii():
+            if len(memo) > _MOST_REMEMBERED:
+                memo.clear()
+            memo[vr, raw] = value
+        return value
+
+    def _converted(self, vr: bytes, raw: bytes) -> Any:
+        if not raw:
+            if vr in _EMPTY_IS_TEXT:
+                return ""
+            if vr in _EMPTY_IS_NONE:
+                return None
+        if vr in _ANY_CHARACTERS:
+            return _text(raw, vr in _ONE_VALUE, self._encoding(raw))
+        return _DECODERS[vr](raw)
+
+    def _choose_memo(self) -> dict[tuple[bytes, bytes], Any]:
+        """What equal bytes were decoded to before; apart in files where ASCII is something else."""
+        start = self._start(_CHARACTER_SET)
+        raw = b"" if start is None else self.source.value(start, explicit=self._explicit)[1]
+        return {} if b"IR 13" in raw else _MEMO
 
     def _encoding(self, raw: bytes) -> str:
         """How to decode text: ASCII wherever it is that, whatever the character set; else the two common ones.
@@ -134,12 +202,36 @@ class PlainHeader:
 
     def _find_creators(self) -> dict[tuple[int, str], int]:
         creators: dict[tuple[int, str], int] = {}
-        for tag, start in self.layout.spans.items():
+        for tag, start in self.layout.all_spans().items():
             if tag[0] & 1 and tag[3] == 0 and tag[2] >= 0x10:
-                raw = self.source.value(start, explicit=self.layout.explicit)[1]
+                raw = self.source.value(start, explicit=self._explicit)[1]
                 name = raw.decode("latin-1").rstrip("\0 ").strip().lower()
                 creators.setdefault((int.from_bytes(tag[:2], "little"), name), tag[2])
         return creators
+
+
+class KnownHeader:
+    """What was read of a plain header before.
+
+    Args:
+        values: Every element that was asked for and was there.
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: dict[Key, Any]) -> None:
+        self.values = values
+
+    def get(self, key: str | int, default: Any = None, /) -> Any:
+        """The value of an element by keyword or number, or `default` where there is none."""
+        return self.values.get(key, default)
+
+    def __contains__(self, key: str | int, /) -> bool:
+        return key in self.values
+
+    def private(self, group: int, creator: str, element: int) -> Any:
+        """The value of a private element; None where it is absent."""
+        return self.values.get((group, creator, element))
 
 
 def private_value(header: Header, group: int, creator: str, element: int) -> Any:
@@ -154,7 +246,7 @@ def private_value(header: Header, group: int, creator: str, element: int) -> Any
     Returns:
         As pydicom types it; bytes where the value representation is unknown; None where the element is absent.
     """
-    if isinstance(header, PlainHeader):
+    if isinstance(header, PlainHeader | KnownHeader):
         return header.private(group, creator, element)
     return _private_of_dataset(header, group, creator, element)
 
@@ -170,8 +262,8 @@ def _private_of_dataset(dataset: Any, group: int, creator: str, element: int) ->
 
 
 def _many(convert: Callable[[str], Any], text: str) -> Any:
-    """One value, or a list of those that backslashes part."""
-    return [convert(part) for part in text.split("\\")] if "\\" in text else convert(text)
+    """One value, or a tuple of those that backslashes part."""
+    return tuple([convert(part) for part in text.split("\\")]) if "\\" in text else convert(text)
 
 
 def _whole_number(text: str) -> int:
@@ -198,7 +290,7 @@ def _text(raw: bytes, one: bool, encoding: str) -> Any:
     text = raw.decode(encoding)
     if one or "\\" not in text:
         return text.rstrip("\0 ")
-    return [part.rstrip("\0 ") for part in text.split("\\")]
+    return tuple([part.rstrip("\0 ") for part in text.split("\\")])
 
 
 def _numbers(code: str) -> Callable[[bytes], Any]:
@@ -210,7 +302,7 @@ def _numbers(code: str) -> Callable[[bytes], Any]:
             return one(raw)[0]
         if len(raw) % size:
             raise ValueError("no whole number of values")
-        return list(struct.unpack(f"<{len(raw) // size}{code}", raw))
+        return struct.unpack(f"<{len(raw) // size}{code}", raw)
 
     return decode
 
@@ -232,6 +324,13 @@ _ONE_VALUE = frozenset({b"ST", b"LT", b"UT"})
 _EMPTY_IS_TEXT = frozenset(b"AE AS CS DA DT LO LT SH ST TM UC UI UT".split())
 _EMPTY_IS_NONE = frozenset(b"DS IS US SS UL SL FL FD".split())
 _ENCODINGS = {"": "latin-1", "ISO_IR 6": "latin-1", "ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8"}
+_CHARACTER_SET = b"\x08\x00\x05\x00"
+_PIXEL_REPRESENTATION = b"\x28\x00\x03\x01"
+_LONGEST_REMEMBERED = 80
+_MOST_REMEMBERED = 20_000
+_MEMO: dict[tuple[bytes, bytes], Any] = {}
+"""Value representation and bytes -> value: the files of a series repeat each other."""
+
 _KNOWN: dict[str | int, tuple[bytes, bytes]] = {}
 """Keyword -> tag as bytes, and the dictionary's value representation; filled as keywords are asked for."""
 

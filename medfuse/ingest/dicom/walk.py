@@ -8,10 +8,13 @@ Sources: DICOM PS3.5 section 7 (data elements, sequences); PS3.10 section 7.1 (f
 
 import os
 import struct
+from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from medfuse.errors import UnreadableFileError
+from medfuse.ingest.dicom.repeats import NOTHING, Repeats, Shared
 
 HEAD_BYTES = 8192
 """What is read of every file at first; most headers end before that."""
@@ -28,12 +31,14 @@ _SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL
 _LONG = frozenset(b"OB OW OF OD OL OV SQ UN UC UR UT SV UV".split())
 _PIXELS = frozenset({b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00", b"\xe0\x7f\x10\x00"})
 _ITEM, _ITEM_END, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0", b"\xfe\xff\xdd\xe0"
+_ODD_TAGS = frozenset({*_PIXELS, _ITEM, _ITEM_END, _SEQUENCE_END})
 _META = b"\x02\x00"
 FOR_PYDICOM = b"??"
 """Given for the value representation of what only pydicom should decode."""
 _explicit_element = struct.Struct("<4s2sH").unpack_from
 _implicit_element = struct.Struct("<4sL").unpack_from
 _long_length = struct.Struct("<L").unpack_from
+_REPEATS = {explicit: Repeats(explicit=explicit, short=_SHORT) for explicit in (True, False)}
 
 
 class NotPlainError(Exception):
@@ -46,9 +51,11 @@ class Layout(NamedTuple):
     Args:
         syntax: Transfer syntax UID.
         explicit: Whether elements name their value representation.
-        spans: Tag as four little-endian bytes -> where the element starts.
+        spans: Tag as four little-endian bytes -> where the element starts, except those in `shared`.
         meta: The same for group 0002, which is always explicit.
         pixels: Tag, byte offset and length (None when undefined) of the pixel data; None without any.
+        shared: Elements that are the same in other headers.
+        shifts: How much further back each stretch of `shared` lies; those without one are not in this header.
     """
 
     syntax: str
@@ -56,6 +63,12 @@ class Layout(NamedTuple):
     spans: dict[bytes, int]
     meta: dict[bytes, int]
     pixels: tuple[bytes, int, int | None] | None
+    shared: Shared = NOTHING
+    shifts: Sequence[int] = ()
+
+    def all_spans(self) -> dict[bytes, int]:
+        """Every tag and where its element starts, in the order of the file."""
+        return _all_spans(self.spans, self.shared, self.shifts)
 
 
 class FileBytes:
@@ -157,8 +170,7 @@ def walk(source: FileBytes) -> Layout:
     explicit = syntax != IMPLICIT_LITTLE_ENDIAN
     if explicit and syntax != EXPLICIT_LITTLE_ENDIAN and not syntax.startswith(_ENCAPSULATED):
         raise NotPlainError
-    spans, pixels = _walk_dataset(source, start, explicit=explicit)
-    return Layout(syntax, explicit, spans, meta, pixels)
+    return _walk_dataset(source, start, Layout(syntax, explicit, {}, meta, None))
 
 
 def dataset_start(head: bytes) -> int:
@@ -189,28 +201,35 @@ def _walk_meta(head: bytes) -> tuple[dict[bytes, int], int]:
     raise NotPlainError
 
 
-def _walk_dataset(
-    source: FileBytes, start: int, *, explicit: bool
-) -> tuple[dict[bytes, int], tuple[bytes, int, int | None] | None]:
-    """The elements from `start` to the pixel data."""
-    spans: dict[bytes, int] = {}
+def _walk_dataset(source: FileBytes, start: int, layout: Layout) -> Layout:
+    """Add the elements from `start` to the pixel data."""
+    explicit, spans = layout.explicit, layout.spans
     step = _step_explicit if explicit else _step_implicit
     data, base, size = source.head, 0, source.size
     if not explicit and data[start + 4 : start + 6].isalpha() and data[start + 4 : start + 6].isupper():
         raise NotPlainError
-    last, position = last_start(data, 0, size), start
-    while position + 8 <= size:
+    repeats = _REPEATS[explicit]
+    shared = repeats.shared
+    position, shifts = repeats.follow(data, start, spans)
+    last, found = last_start(data, 0, size), None
+    while found is None and position + 8 <= size:
         position, found = step(source, data, base, position - base, last, spans)
-        if found is not None:
-            if not spans.keys().isdisjoint((_ITEM, _ITEM_END, _SEQUENCE_END)):
-                raise NotPlainError
-            tag, length = found
-            return spans, (tag, position, None if length == _UNDEFINED else length)
-        if not base <= position <= base + last and (position + 8 <= size or position > size):
+        if found is None and not base <= position <= base + last and (position + 8 <= size or position > size):
             data, base, last = source.at(position)
-    if not spans.keys().isdisjoint((_ITEM, _ITEM_END, _SEQUENCE_END)):
+    if not spans.keys().isdisjoint(_ODD_TAGS):
         raise NotPlainError
-    return spans, None
+    if found is None:
+        return layout._replace(shared=shared, shifts=shifts)
+    if len(shifts) < max(1, len(shared.stretches)):
+        repeats.learn(source.head, _all_spans(spans, shared, shifts), position - (12 if explicit else 8))
+    tag, length = found
+    pixels = (tag, position, None if length == _UNDEFINED else length)
+    return Layout(layout.syntax, explicit, spans, layout.meta, pixels, shared, shifts)
+
+
+def _all_spans(spans: dict[bytes, int], shared: Shared, shifts: Sequence[int]) -> dict[bytes, int]:
+    found = {tag: start + shifts[n] for tag, (n, start) in shared.places.items() if n < len(shifts)}
+    return dict(sorted({**found, **spans}.items(), key=itemgetter(1)))
 
 
 def _step_explicit(
@@ -221,8 +240,6 @@ def _step_explicit(
     while at <= last:
         tag, vr, length = _explicit_element(data, at)
         if vr in short:
-            if tag in _PIXELS:
-                raise NotPlainError
             spans[tag] = base + at
             at += 8 + length
             continue
