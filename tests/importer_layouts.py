@@ -420,7 +420,7 @@ MINIATURES = {
         make=lidc_nodules,
         series=dict.fromkeys(("LIDC-IDRI-0004_R_1", "LIDC-IDRI-0004_R_2", "LIDC-IDRI-0009_R_1"), ("",)),
         patients=[("LIDC-IDRI-0004_R_1", "LIDC-IDRI-0004_R_2")],
-        segments={"LIDC-IDRI-0009_R_1": {"segment_1"}},
+        segments={"LIDC-IDRI-0009_R_1": {"nodule"}},
         reports={"LIDC-IDRI-0009_R_1": {"INDICATION": "smoker"}},
         labels={
             "LIDC-IDRI-0004_R_1": {"malignant": "ABSENT"},

@@ -83,6 +83,11 @@ class LidcNodules(Importer):
         return labels_of(root / _TABLE, found)
 
 
+def is_nodule_mask(path: Path) -> bool:
+    """Whether a file is the mask of a nodule, by its place."""
+    return path.parent.name == "mask" and (path.parent.parent / _TABLE).is_file()
+
+
 def _rows(root: Path) -> list[Row]:
     return [row for _, row in read_rows(root / _TABLE, required=_KEYS)]
 

@@ -11,6 +11,7 @@ from medfuse.errors import UsageError
 from medfuse.ingest.importers.bids import mask_names
 from medfuse.ingest.importers.brats import region_names
 from medfuse.ingest.importers.files import read_json
+from medfuse.ingest.importers.lidc_nodules import is_nodule_mask
 from medfuse.ingest.importers.nnunet import regions_of
 from medfuse.ingest.importers.totalsegmentator import class_name
 
@@ -26,6 +27,8 @@ def segment_names(path: Path) -> dict[int, str]:
         return _described(described)
     if (name := class_name(path)) is not None:
         return {1: name}
+    if is_nodule_mask(path):
+        return {1: "nodule"}
     return dict(region_names(path)) or dict(mask_names(path))
 
 
