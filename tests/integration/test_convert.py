@@ -51,7 +51,7 @@ def test_a_series_that_cannot_become_a_volume_gives_one_line_and_exit_code_1(
     assert run("convert", tmp_path / "in", "--output", tmp_path / "out") == 1
     errors = [line for line in capfd.readouterr().err.splitlines() if line]
     assert [line for line in errors if uid("b") in line] == [errors[0]]
-    assert errors[0].startswith("UNEVEN_SPACING: series ")
+    assert errors[0].startswith("MISSING_SLICES: series ")
     assert errors[1] == "note: NOT_DICOM: 1 file: b/fake.dcm"
     assert "PATIENT-7" not in " ".join(errors)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"3_{uid('series')}.nii.gz"]

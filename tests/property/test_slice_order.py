@@ -23,9 +23,9 @@ def frames(turn: tuple[float, float, float], count: int, gap: float) -> list[Fra
     return [
         Frame(
             path=Path(f"{k}"),
-            position_mm=np.round(np.array([5.0, -7.0, 11.0]) + k * gap * matrix[:, 2], 6),
-            orientation=np.round(matrix[:, :2].T.ravel(), 6),
-            spacing_mm=np.array([1.5, 0.75]),
+            position_mm=tuple(np.round(np.array([5.0, -7.0, 11.0]) + k * gap * matrix[:, 2], 6).tolist()),
+            orientation=tuple(np.round(matrix[:, :2].T.ravel(), 6).tolist()),
+            spacing_mm=(1.5, 0.75),
             shape=(4, 5),
         )
         for k in range(count)
@@ -50,7 +50,9 @@ def test_a_slice_missing_inside_is_always_seen(turn, count: int, gap: float, dat
     del stack[data.draw(st.integers(1, count - 2))]
     with pytest.raises(UnreadableSeriesError) as caught:
         make_stack(stack)
-    assert caught.value.reason == "UNEVEN_SPACING"
+    assert caught.value.reason == "MISSING_SLICES"
+    whole = make_stack(stack, allow_gaps=True)
+    assert (whole.geometry.shape[2], whole.n_missing) == (count, 1)
 
 
 @given(turns, st.integers(2, 8), st.floats(0.3, 10), st.data())

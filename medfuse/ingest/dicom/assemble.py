@@ -34,6 +34,7 @@ class _Source:
     """The files of a part of a series, and the grid that its slices lie on."""
 
     files: dict[Path, DicomFile]
+    pixels: dict[Path, PixelFormat]
     stack: Stack
     notes: tuple[str, ...]
 
@@ -107,9 +108,10 @@ def _read(series: Series, *, may_fill: bool) -> _Source:
     try:
         with quiet():
             files = {path: _open(path) for path in sorted(series.files)}
+            pixels = {path: PixelFormat.of(file) for path, file in files.items()}
             frames = [frame for file in files.values() for frame in frames_of(file.path, file.header)]
             part = _part(parts_of(frames), series.part)
-            return _Source(files=files, stack=_stack(part, may_fill=may_fill), notes=part.notes)
+            return _Source(files=files, pixels=pixels, stack=_stack(part, may_fill=may_fill), notes=part.notes)
     except UnreadableSeriesError as error:
         raise _named(series, error) from error
     except READ_ERRORS as error:
@@ -177,10 +179,9 @@ def _planes(
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """The existing slices, shape `(n, rows, columns)`, and what is to say about them."""
     frames = source.stack.frames
-    formats = {path: PixelFormat.of(source.files[path]) for path in dict.fromkeys(frame.path for frame in frames)}
-    luts = {path: modality_lut(source.files[path].header) for path in formats}
+    luts = {path: modality_lut(file.header) for path, file in source.files.items()}
     requests = [
-        FrameRequest(formats[frame.path], frame.index, slope, intercept, fill, luts[frame.path])
+        FrameRequest(source.pixels[frame.path], frame.index, slope, intercept, fill, luts[frame.path])
         for frame, (slope, intercept) in zip(frames, scales, strict=True)
     ]
     if frames[0].tile is not None:
