@@ -16,7 +16,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from pydicom import Dataset
-from pydicom.uid import UID, CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+    RLELossless,
+)
 from pynetdicom import (
     AE,
     ALL_TRANSFER_SYNTAXES,
@@ -68,6 +82,18 @@ GET_MODEL = UID("1.2.840.10008.5.1.4.1.2.2.3")
 MOVE_MODEL = UID("1.2.840.10008.5.1.4.1.2.2.2")
 """The Study Root information model, for C-FIND, C-GET and C-MOVE (PS3.4 section C.6.2.1)."""
 
+_PREFERRED = [
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    RLELossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+    HTJ2KLossless,
+]
+
 _LIKELY_CLASSES = [CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage]
 """What is proposed for an archive that does not say what its instances are."""
 
@@ -88,9 +114,13 @@ def keep_silent() -> None:
 
 
 def storage_contexts() -> list[PresentationContext]:
-    """Every storage SOP class in every transfer syntax, for one who receives."""
-    classes = (str(context.abstract_syntax) for context in AllStoragePresentationContexts)
-    return [build_context(sop_class, TRANSFER_SYNTAXES) for sop_class in classes]
+    """Every storage SOP class in every transfer syntax, for one who receives.
+
+    Of the syntaxes that a sender offers together, the first of these is taken: explicit VR before implicit, which
+    loses the types of private elements, and what loses nothing before what does.
+    """
+    syntaxes = [*_PREFERRED, *(syntax for syntax in TRANSFER_SYNTAXES if syntax not in _PREFERRED)]
+    return [build_context(str(context.abstract_syntax), syntaxes) for context in AllStoragePresentationContexts]
 
 
 def send_at_once(event: evt.Event) -> None:

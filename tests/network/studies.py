@@ -17,6 +17,8 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from medfuse.ingest.dicom.files import quiet
+
 ROOT = "1.2.826.0.1.3680043.8.498.77"
 CHEST, HEAD, BIG = f"{ROOT}.1", f"{ROOT}.2", f"{ROOT}.3"
 NAMES = ("Geheim^Greta", "Secret^Sam")
@@ -69,8 +71,9 @@ def instance(
     big = syntax == ExplicitVRBigEndian
     dataset.PixelData = (voxels.astype(">i2") if big else voxels).tobytes()
     dataset["PixelData"].VR = "OW"
-    for keyword, value in more.items():
-        setattr(dataset, keyword, value)
+    with quiet():
+        for keyword, value in more.items():
+            setattr(dataset, keyword, value)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = sop_class
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -80,7 +83,8 @@ def instance(
     if syntax in (RLELossless, JPEG2000Lossless):
         dataset.compress(syntax, generate_instance_uid=False)
     file = BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
+    with quiet():
+        dataset.save_as(file, enforce_file_format=True)
     return dataset.SOPInstanceUID, file.getvalue()
 
 
