@@ -142,7 +142,7 @@ def test_row_01_the_source_slices_of_a_tilted_stack_lie_on_its_sheared_grid(tmp_
 # Row 2: missing slices.
 
 
-@pytest.mark.parametrize("missing", [[3], [3, 4], [2, 6]])
+@pytest.mark.parametrize("missing", [[3], [4], [3, 4], [2, 6], [1], [7]])
 def test_row_02_missing_slices_are_refused(tmp_path: Path, missing: list[int]) -> None:
     datasets = slices(truth_of((6, 5, 9)))
     write([dataset for k, dataset in enumerate(datasets) if k not in missing], tmp_path)
@@ -172,6 +172,27 @@ def test_row_02_a_whole_stack_is_the_same_with_and_without_filling(tmp_path: Pat
     assert "interpolat" not in notes(volume)
 
 
+@pytest.mark.parametrize("places", [[0, 2, 6], [0, 4, 6], [0, 1, 2, 3, 5, 7, 9, 11], [0, 1, 3, 4, 6, 7], [0, 3, 4, 5]])
+def test_row_02_slices_with_holes_never_become_one_even_volume(tmp_path: Path, places: list[int]) -> None:
+    truth = truth_of((6, 5, len(places)))
+    at = [40.0 + place for place in places]
+    write(slices(truth, each=lambda k: {"ImagePositionPatient": [-20, 30, at[k]]}), tmp_path)
+    found = outcome(tmp_path)
+    if found.volumes:
+        assert len(found.volumes) > 1
+        assert_every_slice_in_its_place(found, truth, at, np.array([0, 0, 1]))
+    else:
+        assert found.reasons & {"MISSING_SLICES", "UNEVEN_SPACING"}
+
+
+def test_row_02_a_tilted_stack_with_a_hole_is_filled_along_its_shear(tmp_path: Path) -> None:
+    truth = tilted(15.0)
+    write([dataset for k, dataset in enumerate(slices(truth)) if k != 4], tmp_path)
+    volume = outcome(tmp_path, fill_gaps=True, upright=False).only
+    assert_same(volume, truth, atol=1.0)
+    assert outcome(tmp_path, fill_gaps=True).only.geometry.affine.is_orthogonal
+
+
 # Row 3: jitter.
 
 
@@ -190,6 +211,30 @@ def test_row_03_jitter_of_a_thousandth_keeps_one_volume_and_its_place(tmp_path: 
     each = lambda k: {"ImagePositionPatient": decimals(np.add(truth.at(k), (0, 0, jitter[k])))}  # noqa: E731
     write(slices(truth, each=each), tmp_path)
     assert_same(outcome(tmp_path).only, truth)
+
+
+def test_row_03_noise_in_cosines_and_spacings_keeps_one_volume(tmp_path: Path) -> None:
+    truth = truth_of((6, 5, 9), orientation=OBLIQUE)
+    noise = np.random.default_rng(2).uniform(-3e-6, 3e-6, (9, 8))
+
+    def each(k: int) -> dict[str, Any]:
+        cosines, spacing = np.add(OBLIQUE, noise[k, :6]), np.add((1.5, 0.5), noise[k, 6:])
+        return {"ImageOrientationPatient": decimals(cosines), "PixelSpacing": decimals(spacing)}
+
+    write(slices(truth, each=each), tmp_path)
+    assert_same(outcome(tmp_path).only, truth)
+
+
+def test_row_03_an_orientation_that_drifts_is_no_stack(tmp_path: Path) -> None:
+    truth = truth_of((6, 5, 6))
+    angles = np.radians(np.arange(6) * 4.0)
+    each = lambda k: {  # noqa: E731
+        "ImageOrientationPatient": decimals(
+            [np.cos(angles[k]), np.sin(angles[k]), 0, -np.sin(angles[k]), np.cos(angles[k]), 0]
+        )
+    }
+    write(slices(truth, each=each), tmp_path)
+    assert all(volume.geometry.shape[2] == 1 for volume in outcome(tmp_path).volumes.values())
 
 
 # Row 4: uneven spacing.
@@ -216,6 +261,16 @@ def test_row_04_spacing_without_a_pattern_is_refused(tmp_path: Path) -> None:
     found = outcome(tmp_path)
     assert found.reasons & {"UNEVEN_SPACING", "MISSING_SLICES"}
     assert not found.volumes
+
+
+@pytest.mark.parametrize("off", [0.15, 0.4, -0.3])
+def test_row_04_one_slice_off_its_place_is_refused(tmp_path: Path, off: float) -> None:
+    truth = truth_of((6, 5, 9))
+    each = lambda k: {"ImagePositionPatient": decimals(np.add(truth.at(k), (0, 0, off * (k == 4))))}  # noqa: E731
+    write(slices(truth, each=each), tmp_path)
+    found = outcome(tmp_path)
+    assert not found.volumes
+    assert found.reasons & {"UNEVEN_SPACING", "MISSING_SLICES"}
 
 
 def test_row_04_slices_that_leave_the_line_are_refused(tmp_path: Path) -> None:

@@ -172,6 +172,33 @@ def test_row_16_an_incomplete_last_volume_loses_only_itself(tmp_path: Path) -> N
     assert "MISSING_SLICES" in found.reasons
 
 
+def test_row_05_acquisitions_that_overlap_in_part_are_not_mixed(tmp_path: Path) -> None:
+    """Chest and abdomen with a common stretch, as spiral CTs in two ranges have."""
+    first, second = truth_of((6, 5, 8), seed=1), truth_of((6, 5, 8), seed=2, origin=(-20, 30, 40 + 5 * 2.5))
+    datasets = slices(first, AcquisitionNumber=1, AcquisitionTime="120000")
+    each = lambda k: {"SOPInstanceUID": uid("second", k)}  # noqa: E731
+    datasets += slices(second, AcquisitionNumber=2, AcquisitionTime="120130", each=each)
+    write(datasets, tmp_path)
+    found = outcome(tmp_path)
+    assert not found.refusals
+    low, high = sorted(found.volumes.values(), key=lambda volume: volume.geometry.affine.origin_mm[2])
+    assert_same(low, first)
+    assert_same(high, second)
+
+
+def test_row_05_one_slice_of_another_acquisition_is_not_put_in(tmp_path: Path) -> None:
+    truth = truth_of((6, 5, 8))
+    stray = slices(truth_of((6, 5, 8), seed=2), AcquisitionNumber=2, SOPInstanceUID=uid("stray"))[3]
+    write([*slices(truth, AcquisitionNumber=1), stray], tmp_path)
+    found = outcome(tmp_path)
+    whole = [volume for volume in found.volumes.values() if volume.geometry.shape[2] == 8]
+    if whole:
+        assert_same(whole[0], truth)
+        assert len(found.volumes) == 2 or found.lines or whole[0].provenance
+    else:
+        assert "DUPLICATE_POSITIONS" in found.reasons
+
+
 # Row 6: localizers, mixed orientation and matrix.
 
 

@@ -81,6 +81,20 @@ def test_row_08_a_rescale_without_meaning_is_refused(tmp_path: Path, slope: str)
     assert not found.volumes
 
 
+def test_row_08_a_lookup_table_is_applied(tmp_path: Path) -> None:
+    """A Modality LUT Sequence stands in place of the rescale (PS3.3 section C.11.1)."""
+    stored = random(0, 255, np.uint8)
+    table = np.random.default_rng(3).permutation(256).astype(np.uint16) * 7
+    lut = item(LUTDescriptor=[256, 0, 16], ModalityLUTType="US", LUTData=table.tobytes())
+    datasets = slices(of(stored), modality="MR", RescaleSlope=None, RescaleIntercept=None)
+    for dataset in datasets:
+        dataset.ModalityLUTSequence = lut
+        dataset.ModalityLUTSequence[0]["LUTDescriptor"].VR = "US"
+        dataset.ModalityLUTSequence[0]["LUTData"].VR = "OW"
+    write(datasets, tmp_path)
+    assert_same(outcome(tmp_path).only, of(table[stored]))
+
+
 def test_row_08_a_series_without_rescale_gives_stored_values(tmp_path: Path) -> None:
     truth = truth_of()
     write(slices(truth, modality="MR", RescaleSlope=None, RescaleIntercept=None), tmp_path)

@@ -56,7 +56,7 @@ class Share:
             current = (self._work / "current").read_text()
             if code == 0 and current == "done":
                 break
-            said = (self._work / "errors").read_text(errors="replace")[-2500:]
+            said = (self._work / "errors").read_text(errors="replace")[:2500]
             self.crashes.append(f"case {current} ended the process with {code}:\n{said}")
             if len(self.crashes) >= MOST_CRASHES or not current.isdigit():
                 break
