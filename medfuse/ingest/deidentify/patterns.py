@@ -67,7 +67,7 @@ _TITLES = _either(
     r"PD Dr\.?(?: ?med\.?)?|Mr\.?|Mrs\.?|Ms\.?|Miss|Herrn?(?: (?:Dr|Prof)\.?(?: ?med\.?)?)?|Frau(?: (?:Dr|Prof)\.?)?",
     r"Mme\.?|Mlle\.?|Monsieur|Madame|Sra?\.?|Srta\.?|Doña|Señora?",
 )
-_WORD = r"(?:[A-ZÀ-ÖØ-Þ][\w’'\-]+|[A-Z]\.)"
+_WORD = r"(?:[A-ZÀ-ÖØ-Þ][\w’'\-]{1,40}|[A-Z]\.)"
 _PARTICLE = r"(?:von|van|de|der|den|del|la|le|zu|di|da|dos|bin|al|el|y)"
 _NO_NAME = (
     r"(?!(?:She|He|They|It|This|There|The|A|An|No|Not|None|Is|Has|Had|Was|Denies|See|Normal|Stable|Unknown|Same|Er|Sie|Der|"
@@ -103,26 +103,28 @@ _PHONE_LABELS = r"tel(?:efon|[ée]phone|[ée]fono)?|phone|fax|mobile|handy|pager
 _ARTICLES = r"(?:de |del |du |des |la |los |las |l['’])*"
 _PLACE = r"[A-ZÀ-Þ][\w'’\-]+"
 _STREETS = (
-    r"\d{1,5}[a-z]?,? (?:(?:[NSEW]\.?|North|South|East|West) )?(?:[A-Z][\w.'\-]+ ){1,4}"
+    r"\d{1,5}[a-z]?,? (?:(?:[NSEW]\.?|North|South|East|West) )?(?:[A-Z][\w.'\-]{1,30} ){1,4}"
     r"(?i:street|st|avenue|ave|road|rd|lane|ln|drive|boulevard|blvd|terrace|court|ct|place|square|way|parkway|highway)\b\.?",
-    r"[A-ZÄÖÜ][\w\-]*(?:stra(?:ß|ss)e|str\.|weg|gasse|platz|allee|damm|ufer) \d{1,4} ?[a-z]?\b",
+    r"(?<!\w)[A-ZÄÖÜ][\w\-]{0,40}?(?:stra(?:ß|ss)e|str\.|weg|gasse|platz|allee|damm|ufer) \d{1,4} ?[a-z]?\b",
     rf"\d{{1,4}},? (?:bis,? |ter,? )?(?i:rue|avenue|boulevard|chemin|place|impasse|all[ée]e|quai) {_ARTICLES}{_PLACE}"
     rf"(?: {_PLACE})*",
     rf"(?i:calle|c/|avenida|avda\.?|plaza|paseo|camino) {_ARTICLES}{_PLACE}(?: {_ARTICLES}{_PLACE})*,? "
     r"(?:n[º°]\.? ?)?\d{1,4}",
     r"\b(?:P\.? ?O\.? Box|Postfach|Apartado) \d+",
-    r"(?:\b[A-Z][\w.'\-]+(?: [A-Z][\w.'\-]+){0,2},? )?\b[A-Z]{2} \d{5}(?:-\d{4})?\b",
+    r"(?:(?<![\w.'\-])[A-Z][\w.'\-]{1,30}(?: [A-Z][\w.'\-]{1,30}){0,2},? )?\b[A-Z]{2} \d{5}(?:-\d{4})?\b",
     r"(?<![\w.])(?:D-|CH-|A-|F-)?\d{4,5} [A-ZÄÖÜ][a-zäöüß]+(?: am [A-Z][a-z]+)?(?=\s*(?:$|[,;.\n]))",
 )
 _BEHIND = r"[ \t]*[:：#=][ \t]*#?[ \t]?"
 _ALONE, _END = r"(?<![\w.])", r"(?!\w)"
 
 RULES: tuple[Rule, ...] = (
-    _rule("EMAIL", r"[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+"),
+    _rule("EMAIL", r"(?<![\w.+\-])[\w.+\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,5}"),
     _rule("URL", r"\b(?:https?://|ftp://|www\.)\S+"),
     *(_exact("ADDRESS", street) for street in _STREETS),
     _exact(
-        "NAME", rf"(?<!\w)(?i:{_NAME_LABELS}){_BEHIND}((?:(?:{_TITLES})[ \t]+)*{_NAME}(?:,[ \t]*{_NAME})?)", group=1
+        "NAME",
+        rf"(?<!\w)(?i:{_NAME_LABELS}){_BEHIND}((?:(?:{_TITLES})[ \t]+)*{_NAME}(?:,[ \t]*{_NAME}(?!\w|[ \t]*[:：#]))?)",
+        group=1,
     ),
     _exact("NAME", rf"(?:{_CHINESE_NAME_LABELS})\s*[:：]\s*([\u4e00-\u9fff·]{{2,6}})", group=1),
     _exact("NAME", rf"(?<!\w)(?:{_TITLES})[ \t]+((?:(?:{_TITLES})[ \t]+)?{_NAME})", group=1),
