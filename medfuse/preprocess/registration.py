@@ -12,6 +12,7 @@ same input gives the same matrix.
 """
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,9 @@ LEVELS_MM = (6.0, 3.0, 1.5)
 
 MOST_SAMPLES = 50_000
 """Voxels that the metric looks at, chosen at random with a fixed seed."""
+
+MOST_FIGURE_VOXELS = 400_000
+"""About how many places the quality figure is taken from."""
 
 LARGEST_ROTATION_DEG = 40.0
 LARGEST_SHIFT_MM = 100.0
@@ -121,17 +125,24 @@ def mutual_information(fixed: Level, moving: Level, matrix: Matrix) -> tuple[flo
     """
     values, grid = fixed
     others, other_grid = moving
-    half = np.stack(np.meshgrid(*(np.arange(max(n - 1, 1)) + 0.5 for n in grid.shape), indexing="ij"), axis=0)
+    half = _half_way(grid.shape)
     to_moving = other_grid.affine.inverse() @ matrix @ grid.affine.matrix
-    places = np.tensordot(to_moving[:3, :3], half, 1) + to_moving[:3, 3].reshape(3, 1, 1, 1)
-    inside = np.all((places >= 0) & (places <= np.reshape(other_grid.shape, (3, 1, 1, 1)) - np.array(1)), axis=0)
-    smaller = min(grid.voxel_volume_mm3 * inside.size, other_grid.voxel_volume_mm3 * others.size)
-    overlap = min(float(inside.sum()) * grid.voxel_volume_mm3 / smaller, 1.0)
+    places = to_moving[:3, :3] @ half + to_moving[:3, 3:]
+    inside = np.all((places >= 0) & (places <= np.reshape(other_grid.shape, (3, 1)) - 1), axis=0)
+    volumes = grid.voxel_volume_mm3 * values.size, other_grid.voxel_volume_mm3 * others.size
+    overlap = min(float(inside.mean()) * volumes[0] / min(volumes), 1.0)
     if inside.sum() < _BINS:
         return 1.0, 0.0
     ours = ndimage.map_coordinates(values, half[:, inside], order=1, mode="nearest")
     theirs = ndimage.map_coordinates(others, places[:, inside], order=1, mode="nearest")
     return _normalised(np.histogram2d(ours, theirs, bins=_BINS)[0]), overlap
+
+
+def _half_way(shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Indices half-way between voxels, shape `(3, N)`: all of them, or every so many of a large image."""
+    step = math.ceil((math.prod(shape) / MOST_FIGURE_VOXELS) ** (1 / 3)) if math.prod(shape) > MOST_FIGURE_VOXELS else 1
+    axes = [np.arange(0, max(n - 1, 1), step) + 0.5 for n in shape]
+    return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
 
 
 def _normalised(counts: NDArray[np.float64]) -> float:
@@ -158,9 +169,10 @@ def _refusal(gain: float, angle_deg: float, beside_start_mm: float, overlap: flo
 
 
 def _level(volume: Volume, spacing_mm: float) -> Level:
-    """The image on an upright grid of about this spacing, clipped at its percentiles."""
+    """The image on an upright grid of about this spacing, or of its finest axis, clipped at its percentiles."""
     geometry = volume.geometry
     spacing = turned_spacing_mm(geometry)
+    spacing_mm = max(spacing_mm, min(spacing))
     first, second, third = (max(spacing_mm, each) for each in spacing)
     grid = model_grid(geometry, (first, second, third))
     values = resample(volume.voxels, geometry, grid, outside=float(volume.voxels.min()))

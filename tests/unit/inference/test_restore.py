@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from medfuse.domain import Affine, LabelSet, VolumeGeometry
 from medfuse.inference.restore import restore
@@ -7,8 +8,9 @@ from medfuse.preprocess.grid import model_grid, resample
 LABELS = LabelSet(segments=("a", "b"))
 
 
-def test_a_label_map_survives_the_way_to_the_model_grid_and_back() -> None:
-    matrix = np.array([[0, 0, 2.0, 5], [-0.8, 0, 0, 3], [0, -0.8, 0, 9], [0, 0, 0, 1]])
+@pytest.mark.parametrize("lean", [0.0, 0.3])
+def test_a_label_map_survives_the_way_to_the_model_grid_and_back(lean: float) -> None:
+    matrix = np.array([[0, 0, 2.0, 5], [-0.8, 0, 0, 3], [0, -0.8, lean * 2.0, 9], [0, 0, 0, 1]])
     source = VolumeGeometry(shape=(40, 44, 16), affine=Affine(matrix))
     i, j, k = np.indices(source.shape)
     truth = ((i - 20) ** 2 + (j - 20) ** 2 + (2.5 * (k - 8)) ** 2 < 15**2).astype(np.uint8)

@@ -1,14 +1,16 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from medfuse.errors import CheckpointError, StorageError
 from medfuse.model import checkpoint as checkpoints
 from medfuse.model.checkpoint import Calibration, Checkpoint
-from medfuse.preprocess import ChannelRule, Recipe, Window
+from medfuse.preprocess import ChannelRule, Recipe, Window, rules
 from tests.parts import LABELS, make_batch, make_network, make_spec
 
 
@@ -98,3 +100,26 @@ def test_a_failed_write_leaves_the_former_one(saved: Path, tiny_bert: Path, monk
         checkpoints.save(checkpoints.describe(saved), make_network(tiny_bert), saved)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
     assert [path.name for path in saved.parent.iterdir()] == ["best"]
+
+
+def test_a_checkpoint_of_before_presets_and_registration_is_read(saved: Path) -> None:
+    path = saved / "checkpoint.json"
+    old = json.loads(path.read_text())
+    for channel in old["recipe"]["channels"]:
+        for key in ("preset", "any_of", "must", "must_not", "prefer", "contrast_from", "may_share"):
+            del channel[key]
+    del old["recipe"]["registration"], old["recipe"]["fill_gaps"]
+    path.write_text(json.dumps(old))
+    recipe = checkpoints.describe(saved).recipe
+    assert recipe.channels == (ChannelRule(name="ct", window=Window(low=-1000, high=400)), ChannelRule(name="pet"))
+    assert (recipe.registration, recipe.fill_gaps) == ("auto", False)
+
+
+def test_a_preset_stands_written_out_in_a_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a later medfuse makes of the preset does not change what a trained model chooses."""
+    checkpoint = checkpoints.describe(saved)
+    rule = ChannelRule(preset="t1ce")
+    recipe = replace(checkpoint.recipe, channels=(rule,))
+    written = TypeAdapter(Checkpoint).dump_json(replace(checkpoint, recipe=recipe))
+    monkeypatch.setattr(rules, "PRESETS", {})
+    assert TypeAdapter(Checkpoint).validate_json(written).recipe.channels == (rule,)

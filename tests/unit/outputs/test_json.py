@@ -1,15 +1,24 @@
 """prediction.json: written, read back, refused when it is broken."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from medfuse.domain import Evidence, Finding, Prediction, Segment
+from medfuse.domain import Alignment, ChannelPreparation, Evidence, Finding, Prediction, Segment
 from medfuse.errors import UsageError
 from medfuse.outputs import prediction_json, prediction_schema, read_prediction, write_prediction
 from medfuse.outputs.json import RESEARCH_USE
 from tests.unit.outputs import cases
+
+ALIGNMENT = Alignment(
+    reference="1.2.3.4",
+    matrix_lps=((1.0, 0.0, 0.0, 0.1), (0.0, 1.0, 0.0, -2.3), (0.0, 0.0, 1.0, 1e-17), (0.0, 0.0, 0.0, 1.0)),
+    nmi_before=1.05,
+    nmi_after=1.31,
+    applied=True,
+)
 
 
 def full() -> Prediction:
@@ -30,6 +39,10 @@ def full() -> Prediction:
         missing=("flair", "text"),
         text_input="Übelkeit, 71 y",
         created_at="2026-01-02T03:04:05+00:00",
+        preparation=(
+            ChannelPreparation(channel="t1", series="1.2.3.4", choice="3 points (thin slices +3)", notes=("a note",)),
+            ChannelPreparation(channel="t1ce", series="1.2.3.5/echo-2", choice="fits", alignment=ALIGNMENT),
+        ),
     )
 
 
@@ -111,3 +124,15 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_keys_of_a_later_minor_version_are_passed_over(tmp_path: Path) -> None:
     assert read_prediction(broken(tmp_path / "prediction.json", novelty=[1])) == full()
+
+
+def test_a_file_of_before_preparations_were_kept_is_still_read(tmp_path: Path) -> None:
+    old = read_prediction(broken(tmp_path / "prediction.json", preparation=...))
+    assert old == dataclasses.replace(full(), preparation=())
+
+
+def test_the_matrix_stands_in_the_file(tmp_path: Path) -> None:
+    write_prediction(full(), tmp_path / "prediction.json")
+    document = json.loads((tmp_path / "prediction.json").read_text())
+    assert document["preparation"][1]["alignment"]["matrix_lps"][1] == [0.0, 1.0, 0.0, -2.3]
+    assert document["preparation"][0]["alignment"] is None

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medfuse.domain import Affine, VolumeGeometry
-from medfuse.preprocess.grid import centred, extract, model_grid, resample
+from medfuse.preprocess.grid import centred, extract, model_grid, resample, turned_spacing_mm
 
 
 def geometry(shape: tuple[int, int, int], matrix: np.ndarray) -> VolumeGeometry:
@@ -107,3 +107,75 @@ def test_a_centred_block_pads_and_crops_evenly(shape: tuple[int, ...], size: tup
     kept = back != 0
     assert np.array_equal(back[kept], array[kept])
     assert kept.sum() == np.prod([min(n, m) for n, m in zip(shape, size, strict=True)])
+
+
+def sheared(lean: float = 0.35, spacing: tuple[float, float, float] = (0.8, 0.9, 2.5)) -> VolumeGeometry:
+    """The grid of a tilted gantry: slices stay parallel and are shifted along j from one to the next."""
+    turn = np.linalg.qr(np.array([[1, 0.1, 0.05], [-0.1, 1, 0.2], [0.0, -0.2, 1]]))[0]
+    turn *= np.sign(np.diag(turn))
+    axes = turn @ np.array([[1, 0, 0], [0, 1, lean], [0, 0, 1]]) * np.array(spacing)
+    matrix = np.eye(4)
+    matrix[:3, :3] = axes
+    matrix[:3, 3] = (-20, 15, 40)
+    return geometry((40, 44, 18), matrix)
+
+
+def inside_of(source: VolumeGeometry, target: VolumeGeometry, margin: float) -> np.ndarray:
+    """Which voxels of the target lie within the source, `margin` voxels from its border."""
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in target.shape), indexing="ij"), axis=-1)
+    inverse = source.affine.inverse()
+    there = target.affine.apply(index) @ inverse[:3, :3].T + inverse[:3, 3]
+    return np.asarray(((there >= margin) & (there <= np.array(source.shape) - 1 - margin)).all(axis=-1))
+
+
+def test_a_sheared_volume_lies_where_it_is_on_the_model_grid() -> None:
+    source = sheared()
+    assert not source.affine.is_orthogonal
+    target = model_grid(source, (0.9, 0.9, 1.5))
+    weights = (1.0, -2.0, 0.5)
+    out = resample(position_image(source, weights), source, target, outside=-4000)
+    inside = inside_of(source, target, 1.0)
+    assert inside.sum() > 5000
+    np.testing.assert_allclose(out[inside], position_image(target, weights)[inside], atol=0.02)
+    assert (out[~inside_of(source, target, -1.0)] == -4000).all()
+
+
+def test_the_model_grid_covers_a_sheared_volume() -> None:
+    source = sheared()
+    target = model_grid(source, (1.0, 1.0, 1.0))
+    assert inside_of(target, source, -1.0).all()
+
+
+def test_a_volume_goes_back_from_the_model_grid_to_its_sheared_slices() -> None:
+    source = sheared()
+    target = model_grid(source, (0.8, 0.9, 1.0))
+    weights = (0.3, 1.0, -0.7)
+    back = resample(position_image(target, weights), target, source)
+    inside = inside_of(target, source, 1.0)
+    np.testing.assert_allclose(back[inside], position_image(source, weights)[inside], atol=0.02)
+
+
+def test_a_transform_and_a_shear_are_one_interpolation() -> None:
+    source, target = sheared(), grid((30, 30, 30), (1.1, 1.1, 1.1), origin=(-15, 20, 42))
+    c, s = np.cos(0.2), np.sin(0.2)
+    transform = np.array([[c, -s, 0, 3.0], [s, c, 0, -4.0], [0, 0, 1, 2.0], [0, 0, 0, 1]])
+    weights = np.array([1.0, -2.0, 0.5])
+    out = resample(position_image(source, (1.0, -2.0, 0.5)), source, target, transform=transform)
+    moved = geometry(source.shape, np.linalg.inv(transform) @ source.affine.matrix)
+    inside = inside_of(moved, target, 1.0)
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in target.shape), indexing="ij"), axis=-1)
+    expected = (target.affine.apply(index) @ transform[:3, :3].T + transform[:3, 3]) @ weights
+    assert inside.sum() > 3000
+    np.testing.assert_allclose(out[inside], expected[inside], atol=0.03)
+    np.testing.assert_allclose(out, resample(position_image(source, (1.0, -2.0, 0.5)), moved, target), atol=1e-3)
+
+
+def test_the_identity_transform_copies_as_none_does() -> None:
+    source = grid((6, 7, 8), (1, 1, 1))
+    voxels = np.random.default_rng(0).normal(size=source.shape).astype(np.float32)
+    assert np.array_equal(resample(voxels, source, source, transform=np.eye(4)), voxels)
+
+
+def test_the_spacing_is_turned_with_the_axes_of_the_model_grid() -> None:
+    matrix = np.array([[0, 0, -2.0, 30], [-1.0, 0, 0, 10], [0, 3.0, 0, -5], [0, 0, 0, 1]])
+    assert turned_spacing_mm(geometry((10, 20, 30), matrix)) == (2, 1, 3)
