@@ -179,7 +179,7 @@ def _planes(
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """The existing slices, shape `(n, rows, columns)`, and what is to say about them."""
     frames = source.stack.frames
-    luts = {path: modality_lut(file.header) for path, file in source.files.items()}
+    luts = {path: modality_lut(file.header, little_endian=file.little_endian) for path, file in source.files.items()}
     requests = [
         FrameRequest(source.pixels[frame.path], frame.index, slope, intercept, fill, luts[frame.path])
         for frame, (slope, intercept) in zip(frames, scales, strict=True)

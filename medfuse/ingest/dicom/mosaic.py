@@ -128,7 +128,16 @@ def _csa(raw: bytes, getter: str) -> Any:
     reader: Any = csareader
     try:
         return getattr(reader, getter)(reader.read(raw)) if raw else None
-    except (reader.CSAReadError, AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error):
+    except (
+        reader.CSAReadError,
+        AssertionError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ValueError,
+        struct.error,
+    ):
         return None
 
 

@@ -53,7 +53,7 @@ def frame_scales(frames: Sequence[Frame], headers: Mapping[Path, Header]) -> tup
     return scales, tuple(notes)
 
 
-def modality_lut(header: Header) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+def modality_lut(header: Header, *, little_endian: bool) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
     """The table that takes stored values to physical ones, where a header has one instead of a slope."""
     items = header.get("ModalityLUTSequence")
     if not items:
@@ -63,7 +63,9 @@ def modality_lut(header: Header) -> Callable[[NDArray[Any]], NDArray[Any]] | Non
 
     dataset = Dataset()
     dataset.ModalityLUTSequence = list(items)
-    return lambda stored: np.asarray(apply_modality_lut(stored, dataset))
+    dataset.set_original_encoding(False, little_endian)
+    # Wider than stored, since the table may have more entries than stored values reach.
+    return lambda stored: np.asarray(apply_modality_lut(stored.astype(np.int32), dataset))
 
 
 def is_hounsfield(header: Header) -> bool:

@@ -13,11 +13,9 @@ values themselves, so that neither file names nor their order matter.
 """
 
 import math
-import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +24,15 @@ from numpy.typing import NDArray
 
 from medfuse.domain import Acquisition
 from medfuse.errors import UnreadableSeriesError
+from medfuse.ingest.dicom.blocks import blocks_of
+from medfuse.ingest.dicom.distinguish import rescued, volumes_of
 from medfuse.ingest.dicom.frames import Frame
-from medfuse.ingest.dicom.stack import (
-    ORIENTATION_TOLERANCE,
-    SPACING_TOLERANCE,
-    Stack,
-    check_frames,
-    distances_of,
-    gap_units,
-    make_stack,
-    same_position_mm,
-)
+from medfuse.ingest.dicom.groups import Groups, grouped, joined, natural
+from medfuse.ingest.dicom.stack import ORIENTATION_TOLERANCE, Stack, check_frames, make_stack
 
 OBLIQUE_DEGREES = 25.0
 """A slice normal further than this from every body axis is oblique."""
 
-_LEAST_SHARE = 0.2
-"""Groups that typically cover less of the positions than this are fragments, no volumes."""
-
-_SHORTEST_BLOCK_GAPS = 3
-"""Equal gaps in a row that make a block where the slice thickness does not tell."""
-
-Groups = list[tuple[str, list[Frame]]]
 _Leaf = tuple[str, Sequence[Frame], Stack | None, UnreadableSeriesError | None]
 
 
@@ -96,19 +81,39 @@ def parts_of(frames: Sequence[Frame]) -> tuple[Part, ...]:
 def _leaves(frames: list[Frame]) -> list[_Leaf]:
     """Divide frames until nothing divides them any more."""
     groups = [
-        (_joined(grid_name, name), group)
+        (joined(grid_name, name), group)
         for grid_name, members in _on_one_grid(frames)
-        for name, group in _distinguished(members)
+        for name, group in volumes_of(members)
     ]
     if len(groups) == 1:
-        groups = _blocks(groups[0][1])
-    if len(groups) == 1:
-        return [("", *_stack(frames))]
+        members, stack, refusal = _stack(frames)
+        if refusal is None:
+            return [("", members, stack, None)]
+        groups = [("", frames)] if refusal.reason == "MISSING_SLICES" else rescued(frames)
+        groups = groups if len(groups) > 1 else blocks_of(frames)
+        if len(groups) == 1:
+            return [("", members, stack, refusal)]
     return [
-        (_joined(name, below), members, stack, refusal)
+        (joined(name, below), members, stack, refusal)
         for name, group in groups
         for below, members, stack, refusal in _leaves(group)
     ]
+
+
+def _stack(frames: list[Frame]) -> tuple[Sequence[Frame], Stack | None, UnreadableSeriesError | None]:
+    """The one stack of a group, or the reason why there is none; both where slices are missing."""
+    try:
+        stack = make_stack(frames)
+    except UnreadableSeriesError as refusal:
+        return frames, _gapped(frames) if refusal.reason == "MISSING_SLICES" else None, refusal
+    return stack.frames, stack, None
+
+
+def _gapped(frames: list[Frame]) -> Stack | None:
+    try:
+        return make_stack(frames, allow_gaps=True)
+    except UnreadableSeriesError:
+        return None
 
 
 def _parts(leaves: Sequence[_Leaf], notes: tuple[str, ...]) -> tuple[Part, ...]:
@@ -133,7 +138,7 @@ def _parts(leaves: Sequence[_Leaf], notes: tuple[str, ...]) -> tuple[Part, ...]:
                 notes=notes,
             )
         )
-    return tuple(sorted(parts, key=lambda part: _natural(part.name)))
+    return tuple(sorted(parts, key=lambda part: natural(part.name)))
 
 
 def _acquisition(frames: Sequence[Frame], stack: Stack | None) -> Acquisition:
@@ -189,7 +194,7 @@ def _on_one_grid(frames: list[Frame]) -> Groups:
     for name, labels_of in _GRID_LABELS:
         split: Groups = []
         for parent, members in groups:
-            split += [(_joined(parent, child), part) for child, part in _ranked(name, members, labels_of(members))]
+            split += [(joined(parent, child), part) for child, part in _ranked(name, members, labels_of(members))]
         groups = split
     return groups
 
@@ -198,7 +203,7 @@ def _ranked(name: str, frames: list[Frame], labels: Sequence[Hashable]) -> Group
     """Groups of equal labels named `name-1`, `name-2`: the largest first, then by the label."""
     if len(set(labels)) == 1:
         return [("", frames)]
-    groups = _grouped(frames, labels)
+    groups = grouped(frames, labels)
     ranked = sorted(groups, key=lambda label: (-len(groups[label]), label))
     return [(f"{name}-{rank}", groups[label]) for rank, label in enumerate(ranked, start=1)]
 
@@ -250,323 +255,3 @@ _GRID_LABELS: tuple[tuple[str, Callable[[Sequence[Frame]], Sequence[Hashable]]],
     ("space", _frames_of_reference),
     ("stack", _stack_ids),
 )
-
-
-# Volumes on one grid
-
-
-@dataclass(frozen=True, slots=True)
-class _Fact:
-    """An element of the header that may tell volumes apart.
-
-    Args:
-        name: How parts are called by it.
-        value: What it says of a frame; None where it says nothing.
-        label: The part's name of a value, or None to count the values.
-        divides: `always` where one volume can never hold two values, `overlapping` where it cannot over one stretch
-            of positions, `repeated` where only frames at one position are told apart.
-    """
-
-    name: str
-    value: Callable[[Frame], Hashable]
-    label: Callable[[Any], str] | None = None
-    divides: str = "repeated"
-
-
-def _image_type(frame: Frame) -> Hashable:
-    return tuple(word for word in frame.facts.acquisition.image_type if not word.startswith("ECHO_"))
-
-
-def _echo(frame: Frame) -> Hashable:
-    time = frame.facts.acquisition.echo_time_ms
-    return None if time is None and frame.facts.echo_number is None else (time or 0.0, frame.facts.echo_number or 0)
-
-
-_FACTS = (
-    _Fact("kind", lambda f: f.facts.kind or None, lambda kind: str(kind), "always"),
-    _Fact("echo", _echo, None, "always"),
-    _Fact("b", lambda f: f.facts.acquisition.b_value, lambda b: f"b-{b:g}", "always"),
-    _Fact("type", _image_type, None, "overlapping"),
-    _Fact("kernel", lambda f: f.facts.acquisition.kernel or None, None, "overlapping"),
-    _Fact("thickness", lambda f: f.facts.acquisition.thickness_mm, None, "overlapping"),
-    _Fact("inversion", lambda f: f.facts.acquisition.inversion_time_ms),
-    _Fact("flip", lambda f: f.facts.flip_angle),
-    _Fact("time", lambda f: f.temporal_position),
-    _Fact("time", lambda f: f.reference_ms),
-    _Fact("direction", lambda f: f.gradient or None),
-    _Fact("trigger", lambda f: f.trigger_time_ms),
-    _Fact("acquisition", lambda f: f.acquisition_number),
-    _Fact("contrast", lambda f: f.facts.acquisition.contrast),
-    _Fact("kvp", lambda f: f.facts.kvp),
-)
-
-
-def _distinguished(frames: list[Frame]) -> Groups:
-    """Volumes on one grid, by the facts that tell them apart."""
-    if len(frames) == 1:
-        return [("", frames)]
-    slots = _slots(frames)
-    if not _is_repeated(slots) and len({id(frame.facts) for frame in frames}) == 1:
-        return _apart_in_time(frames)
-    for groups in _candidates(frames, slots):
-        return [(_joined(name, below), part) for name, members in groups for below, part in _distinguished(members)]
-    return [("", frames)]
-
-
-def _candidates(frames: list[Frame], slots: NDArray[np.int64]) -> Iterator[Groups]:
-    """Ways to divide frames into volumes, the best first."""
-    repeated = _is_repeated(slots)
-    for fact in _FACTS:
-        if fact.divides == "repeated" and not repeated:
-            continue
-        groups = _by_fact(frames, slots, fact)
-        if groups:
-            yield groups
-    if not repeated:
-        groups = _apart_in_time(frames)
-        if len(groups) > 1:
-            yield groups
-        return
-    for column in range(max(len(frame.dimension_index) for frame in frames)):
-        groups = _by_fact(frames, slots, _Fact(f"dimension{column + 1}", _dimension(column)))
-        if groups:
-            yield groups
-    yield from filter(None, (_stations(frames, slots), *(_by_order(frames, slots, order) for order in _ORDERS)))
-
-
-def _dimension(column: int) -> Callable[[Frame], Hashable]:
-    return lambda frame: frame.dimension_index[column : column + 1] or None
-
-
-def _by_fact(frames: list[Frame], slots: NDArray[np.int64], fact: _Fact) -> Groups:
-    """Groups of frames by one fact; none where it does not divide them into volumes."""
-    values = [fact.value(frame) for frame in frames]
-    distinct = set(values)
-    if len(distinct) < 2:
-        return []
-    places: dict[Hashable, set[int]] = defaultdict(set)
-    for value, slot in zip(values, slots.tolist(), strict=True):
-        places[value].add(slot)
-    n_slots = int(slots.max()) + 1
-    sizes = sorted(len(places[value]) for value in distinct)
-    if sizes[len(sizes) // 2] < max(min(2, n_slots), _LEAST_SHARE * n_slots):
-        return []
-    if fact.divides == "repeated" and sum(sizes) == n_slots:
-        return []
-    if fact.divides == "overlapping" and not _overlap(list(places.values())):
-        return []
-    groups = _grouped(frames, values)
-    return _named(fact, groups)
-
-
-def _named(fact: _Fact, groups: dict[Hashable, list[Frame]]) -> Groups:
-    ordered = sorted(groups, key=lambda value: (value is not None, _rank_key(fact, value, groups[value])))
-    if fact.name == "type":
-        return _type_names(ordered, groups)
-    named = []
-    for rank, value in enumerate(ordered, start=1):
-        if fact.label is None:
-            name = f"{fact.name}-{rank}"
-        else:
-            name = f"{fact.name}-unknown" if value is None else fact.label(value)
-        named.append((name, groups[value]))
-    return named
-
-
-def _rank_key(fact: _Fact, value: Any, frames: Sequence[Frame]) -> tuple[Any, ...]:
-    """Directions rank by when they were taken, everything else by its value."""
-    if value is None:
-        return ()
-    first = min((f.instance_number for f in frames if f.instance_number is not None), default=0)
-    return (first, value) if fact.name == "direction" else (value,)
-
-
-def _type_names(ordered: Sequence[Any], groups: dict[Hashable, list[Frame]]) -> Groups:
-    """Name parts by the words of Image Type that only they have, else by number."""
-    shared = set.intersection(*(set(value) for value in ordered))
-    names = ["-".join(dict.fromkeys(_slug(word) for word in value if word not in shared)) for value in ordered]
-    if "" in names or len(set(names)) < len(names):
-        names = [f"type-{rank}" for rank in range(1, len(names) + 1)]
-    return [(name, groups[value]) for name, value in zip(names, ordered, strict=True)]
-
-
-def _stations(frames: list[Frame], slots: NDArray[np.int64]) -> Groups:
-    """Stacks side by side at the same distances along the normal, such as the stations of a leg or a spine."""
-    positions = np.array([frame.position_mm for frame in frames])
-    orientation = np.array(frames[0].orientation)
-    across = np.stack([positions @ orientation[:3], positions @ orientation[3:]], axis=1)
-    label_of = {id(frame): tuple(row) for frame, row in zip(frames, np.round(across, 1).tolist(), strict=True)}
-    return _by_fact(frames, slots, _Fact("station", lambda frame: label_of[id(frame)]))
-
-
-_ORDERS: tuple[tuple[str, Callable[[Frame], float | None]], ...] = (
-    ("trigger", lambda f: f.trigger_time_ms),
-    ("time", lambda f: f.acquired_s),
-    ("time", lambda f: f.content_s),
-    ("repetition", lambda f: f.instance_number),
-)
-
-
-def _by_order(
-    frames: list[Frame], slots: NDArray[np.int64], order: tuple[str, Callable[[Frame], float | None]]
-) -> Groups:
-    """The first frame of each position, the second, ...: where times or numbers run volume by volume or slice by slice.
-
-    Nothing is returned where the order is neither, since frames of two volumes could then change places.
-    """
-    name, value_of = order
-    values = [value_of(frame) for frame in frames]
-    if None in values:
-        return []
-    at: dict[int, list[int]] = defaultdict(list)
-    for n in sorted(range(len(frames)), key=lambda n: values[n]):  # type: ignore[arg-type, return-value]
-        at[int(slots[n])].append(n)
-    if any(len({values[n] for n in members}) < len(members) for members in at.values()):
-        return []
-    depth = max(map(len, at.values()))
-    ranks = [[members[rank] for members in at.values() if rank < len(members)] for rank in range(depth)]
-    whole = len({len(members) for members in at.values()}) == 1
-    if not _runs_in_turn(ranks, values) and not (whole and _runs_in_turn(list(at.values()), values)):
-        return []
-    return [(f"{name}-{rank}", [frames[n] for n in members]) for rank, members in enumerate(ranks, start=1)]
-
-
-def _runs_in_turn(groups: Sequence[Sequence[int]], values: Sequence[Any]) -> bool:
-    """Whether all values of a group come before all of the next, for some order of the groups."""
-    ends = sorted((min(values[n] for n in group), max(values[n] for n in group)) for group in groups)
-    return all(last < first for (_, last), (first, _) in pairwise(ends))
-
-
-def _apart_in_time(frames: list[Frame]) -> Groups:
-    """CT phases whose slices lie between each other: acquisitions over one stretch, one after another."""
-    numbers = {frame.acquisition_number for frame in frames}
-    if len(numbers) < 2 or None in numbers or frames[0].facts.modality != "CT":
-        return [("", frames)]
-    slots = _slots(frames)
-    groups = _by_fact(frames, slots, _Fact("acquisition", lambda f: f.acquisition_number, None, "overlapping"))
-    times = [frame.acquired_s for frame in frames]
-    if not groups or None in times:
-        return [("", frames)]
-    spans = sorted((min(t), max(t)) for _, part in groups for t in [[float(f.acquired_s or 0) for f in part]])
-    in_turn = all(last < first for (_, last), (first, _) in pairwise(spans))
-    return groups if in_turn else [("", frames)]
-
-
-def _slots(frames: Sequence[Frame]) -> NDArray[np.int64]:
-    """Number of the position of each frame along the normal, from 0."""
-    distances = distances_of(frames)
-    order = np.argsort(distances, kind="stable")
-    gaps = np.diff(distances[order])
-    slots = np.zeros(len(frames), dtype=np.int64)
-    if gaps.size:
-        slots[order[1:]] = np.cumsum(gaps > same_position_mm(gaps))
-    return slots
-
-
-def _is_repeated(slots: NDArray[np.int64]) -> bool:
-    return int(slots.max()) + 1 < len(slots)
-
-
-def _overlap(places: Sequence[set[int]]) -> bool:
-    """Whether two groups of positions lie over one stretch, rather than end to end."""
-    spans = sorted((min(group), max(group)) for group in places)
-    return any(first <= last for (_, last), (first, _) in pairwise(spans))
-
-
-# Blocks of one spacing
-
-
-def _stack(frames: list[Frame]) -> tuple[Sequence[Frame], Stack | None, UnreadableSeriesError | None]:
-    """The one stack of a group, or the reason why there is none; both where slices are missing."""
-    try:
-        stack = make_stack(frames)
-    except UnreadableSeriesError as refusal:
-        return frames, _gapped(frames) if refusal.reason == "MISSING_SLICES" else None, refusal
-    return stack.frames, stack, None
-
-
-def _gapped(frames: list[Frame]) -> Stack | None:
-    try:
-        return make_stack(frames, allow_gaps=True)
-    except UnreadableSeriesError:
-        return None
-
-
-def _blocks(frames: list[Frame]) -> Groups:
-    """Runs of one spacing, in ascending order; one group where there is one spacing, with or without holes."""
-    if len(frames) < 4:
-        return [("", frames)]
-    distances = distances_of(frames)
-    order = np.argsort(distances, kind="stable")
-    gaps = np.diff(distances[order])
-    if (gaps <= same_position_mm(gaps)).any():
-        return [("", frames)]
-    multiples = gap_units(gaps)[1]
-    if multiples is not None and multiples.max() == 1:
-        return [("", frames)]
-    ordered = [frames[n] for n in order]
-    runs = _runs(gaps)
-    thickness = [frame.facts.acquisition.thickness_mm for frame in ordered]
-    bounds = _bounds(runs, thickness)
-    covered = [n for start, stop in bounds for n in range(start, stop)]
-    are_holes = multiples is not None and not _are_blocks(runs, thickness)
-    if are_holes or covered != list(range(len(ordered))) or any(stop - start < 2 for start, stop in bounds):
-        return [("", frames)]
-    return [(f"block-{rank}", ordered[start:stop]) for rank, (start, stop) in enumerate(bounds, start=1)]
-
-
-def _runs(gaps: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """First and last slice of each run of two or more equal gaps."""
-    runs = []
-    start = 0
-    for n in range(1, len(gaps) + 1):
-        if n == len(gaps) or abs(gaps[n] - gaps[start]) > SPACING_TOLERANCE * max(gaps[n], gaps[start]):
-            if n - start >= 2:
-                runs.append((start, n))
-            start = n
-    return runs
-
-
-def _are_blocks(runs: Sequence[tuple[int, int]], thickness: Sequence[float | None]) -> bool:
-    """Whether gaps that are whole multiples of the smallest are blocks on purpose, not slices that went missing."""
-    if len(runs) < 2:
-        return False
-    middle = {thickness[(first + last) // 2] for first, last in runs}
-    return len(middle) > 1 or all(last - first >= _SHORTEST_BLOCK_GAPS for first, last in runs)
-
-
-def _bounds(runs: Sequence[tuple[int, int]], thickness: Sequence[float | None]) -> list[tuple[int, int]]:
-    """Slices from first to behind the last of each block; a slice between two runs goes to the one of its thickness."""
-    bounds: list[tuple[int, int]] = []
-    for first, last in runs:
-        start = first
-        if bounds and bounds[-1][1] == first + 1:
-            if thickness[first] == thickness[last] != thickness[bounds[-1][0]]:
-                bounds[-1] = (bounds[-1][0], first)
-            else:
-                start = first + 1
-        bounds.append((start, last + 1))
-    return bounds
-
-
-# Names
-
-
-def _grouped(frames: Sequence[Frame], labels: Iterable[Hashable]) -> dict[Hashable, list[Frame]]:
-    groups: dict[Hashable, list[Frame]] = defaultdict(list)
-    for frame, label in zip(frames, labels, strict=True):
-        groups[label].append(frame)
-    return dict(groups)
-
-
-def _joined(*names: str) -> str:
-    return "_".join(name for name in names if name)
-
-
-def _slug(word: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-")
-
-
-def _natural(name: str) -> list[tuple[str, int]]:
-    """Sort key under which `echo-10` follows `echo-2`."""
-    return [(letters, int(digits or 0)) for letters, digits in re.findall(r"([^\d]*)(\d*)", name)]
