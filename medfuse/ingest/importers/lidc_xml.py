@@ -41,6 +41,8 @@ CHARACTERISTICS = (
 """The ratings of a nodule; whole numbers from 1 to 5, `internalStructure` to 4 and `calcification` to 6."""
 
 _SAME_SLICE_MM = 0.01
+_NO_READING = (b"<!DOCTYPE", b"<!ENTITY", b"\0")
+"""Bytes that no reading holds: entities, and the encodings (UTF-16) that could hide them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,8 +244,8 @@ def _parse(path: Path) -> ElementTree.Element:
     try:
         with path.open("rb") as file:
             data = file.read(MOST_XML_BYTES + 1)
-        if len(data) > MOST_XML_BYTES or b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-            raise _unreadable(path, "is too large or defines entities, which no reading does")
+        if len(data) > MOST_XML_BYTES or any(mark in data for mark in _NO_READING):
+            raise _unreadable(path, "is too large, defines entities or is not UTF-8, unlike any reading")
         return ElementTree.fromstring(data)  # noqa: S314  (no document type, so no entities)
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
         raise _unreadable(path, f"is no readable XML ({type(error).__name__})") from error

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from medfuse.domain import Affine, LabelValue, Study, VolumeGeometry
 from medfuse.errors import UnreadableFileError
-from medfuse.ingest import read_volume
+from medfuse.ingest import read_volume, source_datasets
 from medfuse.ingest.importers.lidc import LIDC, findings_of, read_lidc_segmentation
 from medfuse.ingest.importers.lidc_xml import Consensus, Reading, nodules_of, read_reading
 from tests.importer_layouts import CT_ORIGIN, CT_SPACING, CT_VOXELS, PLANTED, lidc, nodule, reading, ring, roi, text
@@ -182,7 +182,7 @@ def test_the_film_is_no_study(root: Path) -> None:
         "",
         "<a>",
         "no xml",
-        '<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>',
+        '<!DOCTYPE x [<!ENTITY a "b">]>' + reading("1.2").partition("?>")[2],
         reading("1.2", nodule("<roi><imageZposition>x</imageZposition></roi>", 3)),
         reading("1.2", nodule(roi(float("nan"), SQUARE), 3)),
         reading("1.2", nodule(roi(1.0, [(-1, 0)]), 3)),
@@ -203,6 +203,21 @@ def test_the_reading_of_a_film_is_no_segmentation(tmp_path: Path) -> None:
     assert read_reading(tmp_path / "r.xml") is None
     with pytest.raises(UnreadableFileError, match="no reading of a LIDC CT"):
         read_lidc_segmentation(tmp_path / "r.xml", GRID)
+
+
+def test_another_encoding_hides_no_entities(tmp_path: Path) -> None:
+    hidden = '<!DOCTYPE x [<!ENTITY a "b">]>' + reading("1.2").partition("?>")[2]
+    (tmp_path / "r.xml").write_bytes(hidden.encode("utf-16"))
+    with pytest.raises(UnreadableFileError, match="defines entities or is not UTF-8"):
+        read_reading(tmp_path / "r.xml")
+
+
+def test_slices_are_found_by_their_instance_before_their_position(xml: Path) -> None:
+    (study,) = [s for s in LIDC().studies(xml.parent).studies if s.accession_number == "first"]
+    slices = [str(header.SOPInstanceUID) for header in source_datasets(study.series[0])]
+    sessions = [nodule(roi(999.0, SQUARE, sop=slices[3]), 3)] * 2
+    text(xml, reading(study.series[0].series_instance_uid, *sessions))
+    assert set(np.argwhere(read_lidc_segmentation(xml, GRID).label_map)[:, 2]) == {3}
 
 
 @pytest.mark.parametrize("values", [{"min_readers": 0}, {"agreement": 0.0}, {"agreement": 1.1}])
