@@ -33,6 +33,7 @@ PLANTED = (
     *("Evergreen", "555-0199", "z.quixana@example.org", "Hibbert", "Lovejoy", "Saint Eligius", "20200117", "202001"),
     *("SECRETOVERLAY", "PRIVATESECRET", "SECRETAE", "PREAMBLESECRET", "STATION-77", "SERIAL-8899", "SECRETICON"),
     *("17.01.2020", "1.3.6.1.4.1.99999.77", "TRAILINGSECRET", "Ward 13"),
+    *("UNKNOWNSECRET", "OBSERVERORG", "Clipboard"),
 )
 NOTE = (
     "Patient: Zebulon Quixana, MRN: MRN-4711-X, born 1951-03-02 (02.03.1951), 742 Evergreen Terrace, "
@@ -108,6 +109,7 @@ def plant(dataset: Dataset) -> Dataset:
     safe = dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
     safe.add_new(0x0E, "FL", 2.5)
     safe.add_new(0x20, "LO", "PRIVATESECRET")
+    dataset.add_new(0x0018FF10, "LO", "UNKNOWNSECRET")
     dataset.add_new(0xFFFCFFFC, "OB", b"TRAILINGSECRET")
     return dataset
 
@@ -140,7 +142,7 @@ def structured_report(image: Dataset) -> Dataset:
         ("TEXT", "121060", "History", {"TextValue": NOTE}),
         ("TEXT", "121071", "Finding", {"TextValue": "An 8 mm nodule. Zebulon was told."}),
         ("TEXT", "121030", "Subject ID", {"TextValue": "MRN-4711-X"}),
-        ("TEXT", "121009", "Person Observer's Organization Name", {"TextValue": "Ward 13"}),
+        ("TEXT", "121009", "Person Observer's Organization Name", {"TextValue": "OBSERVERORG of the Clipboard"}),
         ("PNAME", "121008", "Person Observer Name", {"PersonName": "Lovejoy^T"}),
         ("DATE", "121025", "Study Date", {"Date": "20200117"}),
         ("UIDREF", "121018", "Procedure Study Instance UID", {"UID": str(image.StudyInstanceUID)}),

@@ -35,6 +35,8 @@ def test_the_table_is_a_recent_one_and_whole() -> None:
         ("TextValue", "C"),
         ("CreatorVersionUID", "U"),
         ("RetrieveURL", "Z"),
+        ("EvaluatorName", "D"),
+        ("DateOfGainCalibration", "D"),
     ],
 )
 def test_the_basic_profile(keyword: str, expected: str) -> None:
