@@ -1,7 +1,8 @@
 """The option columns of PS3.15 table E.1-1, by keyword, and the safe private attributes of section E.3.10.
 
-Lists of what an option keeps; everything else is treated by the Basic Profile. Source: table E.1-1 of PS3.15 as idiscore
-1.2.0 read it from the standard on 2024-09-19; newer attributes are not among them, and so are treated more strictly.
+Lists of what an option keeps; everything else is treated by the Basic Profile. Source: table E.1-1 of PS3.15 as
+idiscore 1.2.0 read it from the standard on 2024-09-19; newer attributes are not among them,
+and so are treated more strictly.
 """
 
 from pydicom.datadict import tag_for_keyword
@@ -101,6 +102,7 @@ SAFE_PRIVATE: dict[str, dict[int, str]] = {
 }
 """Private creator (upper case) -> group -> elements of the block that are kept by the Retain Safe Private Option.
 
-Those that PixelMed lists after table E.3.10-1 for CT, MR and PET, and besides them the numbers of diffusion, mosaics and
-slice timing that readers of volumes need, which are our own choice. Values are kept if they are numbers or short codes.
+Those that PixelMed lists after table E.3.10-1 for CT, MR and PET, and besides them the numbers of diffusion, mosaics
+and slice timing that readers of volumes need, which are our own choice.
+Values are kept if they are numbers or short codes.
 """
