@@ -9,7 +9,7 @@ import pytest
 from medfuse.cli.main import main
 from medfuse.ingest import find_studies
 from medfuse.ingest.nifti import read_nifti
-from tests.unit.ingest.made_dicom import ramp, uid, write_series
+from tests.unit.ingest.made_dicom import MR_IMAGE, ramp, save, slices, uid, write_series
 
 
 def run(*arguments: object) -> int:
@@ -55,6 +55,46 @@ def test_a_series_that_cannot_become_a_volume_gives_one_line_and_exit_code_1(
     assert errors[1] == "note: NOT_DICOM: 1 file: b/fake.dcm"
     assert "PATIENT-7" not in " ".join(errors)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"3_{uid('series')}.nii.gz"]
+
+
+def test_each_part_of_a_series_becomes_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Two echoes in one series, and a third one that is no stack: two files, one line, exit code 1."""
+    for number, places in ((1, range(4)), (2, range(4)), (3, (0, 1, 1, 3))):
+        datasets = slices(ramp((5, 4, 4)) * number, Modality="MR", SOPClassUID=MR_IMAGE, EchoTime=5.0 * number)
+        for k, (dataset, place) in enumerate(zip(datasets, places, strict=True)):
+            dataset.ImagePositionPatient = [0, 0, 2.0 * place]
+            save(dataset, tmp_path / "in" / f"{number}{k}")
+    assert run("convert", tmp_path / "in", "--output", tmp_path / "out") == 1
+    said = capfd.readouterr()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"3_{uid('series')}_echo-{number}.nii.gz" for number in (1, 2)
+    }
+    assert said.err.startswith(f"DUPLICATE_POSITIONS: series {uid('series')}/echo-3: ")
+    assert said.out == f"2 of 3 series written to {tmp_path / 'out'}\n"
+    second = nibabel.load(tmp_path / "out" / f"3_{uid('series')}_echo-2.nii.gz")
+    np.testing.assert_array_equal(np.asarray(second.dataobj), ramp((5, 4, 4)) * 2)
+
+
+def test_gaps_are_filled_on_request_and_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path / "in", ramp((5, 4, 5)))[2].unlink()
+    assert run("convert", tmp_path / "in", "--output", tmp_path / "a") == 1
+    assert capfd.readouterr().err.count("MISSING_SLICES") == 1
+    assert list((tmp_path / "a").iterdir()) == []
+    assert run("convert", tmp_path / "in", "--output", tmp_path / "b", "--fill-gaps") == 0
+    said = capfd.readouterr()
+    assert "MISSING_SLICES" not in said.err
+    assert "note: " in said.err
+    assert "Filled in 1 missing slices of 5" in said.err
+    assert said.out.startswith("1 of 1 series")
+    (path,) = (tmp_path / "b").iterdir()
+    assert nibabel.load(path).shape == (5, 4, 5)
+
+
+def test_one_series_uid_in_two_studies_gives_two_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_series(tmp_path / "in" / name, StudyInstanceUID=uid(name), PatientID=name)
+    assert run("convert", tmp_path / "in", "--output", tmp_path / "out") == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_a_rejected_study_is_exit_code_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

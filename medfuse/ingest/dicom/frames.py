@@ -9,6 +9,7 @@ them.
 """
 
 import math
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -316,7 +317,7 @@ def seconds(value: Any) -> float | None:
     """Seconds since midnight of a DICOM time, or of the time of a date and time (PS3.5 section 6.2: TM, DT)."""
     if not value:
         return None
-    digits = str(value).strip().replace(":", "")
+    digits = re.sub(r"[+-]\d{4}$", "", str(value).strip()).replace(":", "")
     if len(digits) > 10 and digits[:14].isdigit():
         digits = digits[8:]
     clock, _, fraction = digits.partition(".")
@@ -345,9 +346,9 @@ def by_number(header: Any, tag: int) -> Any:
 
 
 def _read_bytes(value: bytes) -> Any:
-    stripped = value.strip(b" \0")
-    if all(0x20 <= byte < 0x7F for byte in stripped):
-        return stripped.decode("ascii").split("\\")
+    parts = value.strip(b" \0").decode("latin-1").split("\\")
+    if all(number(part) is not None for part in parts):
+        return parts
     if len(value) % 8 == 0:
         return list(struct.unpack(f"<{len(value) // 8}d", value))
     return list(struct.unpack(f"<{len(value) // 4}f", value)) if len(value) % 4 == 0 else None

@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from medfuse.domain import Series
 from medfuse.errors import StorageError, StudyError
 from medfuse.outputs import read_prediction, store, study_folder, write_study_outputs
 from tests.unit.outputs import cases
@@ -55,6 +56,23 @@ def test_the_folder_holds_all_three(tmp_path: Path) -> None:
     assert said["files"] == ["prediction.json", "segmentation.nii.gz", "seg.dcm"]
     assert said["segments"] == [{"number": n, "name": name} for n, name in enumerate(cases.LABELS.segments, start=1)]
     assert said["notes"] == []
+
+
+def test_the_label_map_is_on_the_part_that_its_key_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, asked = cases.study(), []
+    parts = tuple(dataclasses.replace(study.series[0], part=part) for part in ("echo-1", "echo-2"))
+
+    def headers_of(series: Series) -> list[pydicom.Dataset]:
+        asked.append(series.part)
+        return cases.classic_series(cases.grid())
+
+    monkeypatch.setattr(store, "source_datasets", headers_of)
+    scored = cases.scored(segmentation=cases.label_map(cases.grid()))
+    scored = dataclasses.replace(scored, segmentation_series_uid=parts[1].key)
+    write_study_outputs(scored, dataclasses.replace(study, series=parts), tmp_path / "out")
+    assert asked == ["echo-2"]
+    with pytest.raises(ValueError, match="no series"):
+        write_study_outputs(scored, study, tmp_path / "out")
 
 
 def test_a_nifti_study_gets_no_dicom_seg_and_is_told(tmp_path: Path) -> None:

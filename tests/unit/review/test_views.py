@@ -161,3 +161,16 @@ def test_series_that_the_model_read_come_first_by_channel() -> None:
         ("MR · series 4", False),
     ]
     assert [c.series.series_instance_uid for c in series_choices(study, None)] == ["a", "b", "c"]
+
+
+def test_parts_of_a_series_are_told_apart_by_their_key() -> None:
+    echoes = tuple(
+        Series(series_instance_uid="a", part=part, modality=Modality.MR, number=2, files=(Path(part),))
+        for part in ("echo-1", "echo-2_phase")
+    )
+    study = Study(study_instance_uid="1", patient_key="p", path=Path(), series=echoes)
+    choices = series_choices(study, prediction(series_used={"t1": "a/echo-2_phase"}))
+    assert [(c.label, c.read_by_model) for c in choices] == [
+        ("T1 · echo-2 phase · series 2", True),
+        ("MR · echo-1 · series 2", False),
+    ]
