@@ -8,6 +8,7 @@ negspaCy 1.1.0 and medspaCy 1.3.1 were looked at and measured in the same run (`
 Both bring spaCy, and know the cues of English only.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,9 @@ from medfuse.ingest.sentences import Sentences
 
 LANGUAGES = tuple(CUES)
 """Languages that there are cues for."""
+
+_LONGEST_BEFORE, _LONGEST_BEHIND = 800, 300
+"""Characters of a sentence that are looked at around a mention: text without a full stop stays quick to read."""
 
 _REACH = 80
 """How many characters behind a mention a cue may begin that speaks of it."""
@@ -38,6 +42,7 @@ _ENDS = {
 
 
 _Cues = Phrases[tuple[Cue, ...]]
+_Hits = list[Hit[tuple[Cue, ...]]]
 
 
 class Experiencer(StrEnum):
@@ -78,13 +83,13 @@ class Context:
         self._folded = fold(text)
         self._sentences = Sentences(text)
         self._before, self._behind = _phrases(language)
+        self._found: dict[int, tuple[_Hits, _Hits]] = {}
 
     def assess(self, start: int, end: int) -> Assertion:
         """What the text says of the words from `start` to `end`."""
-        first, last = self._sentences.around(start)
-        before = _reaching(_FORWARD, self._before.find(self._folded, first, start))
-        behind = [hit for hit in self._behind.find(self._folded, end, last) if hit.start - end <= _REACH]
-        speaking = [*before, *reversed(_reaching(_BACKWARD, reversed(behind)))]
+        before, behind = self._around(start, end)
+        near = [hit for hit in reversed(behind) if hit.start - end <= _REACH]
+        speaking = [*_reaching(_FORWARD, before), *reversed(_reaching(_BACKWARD, near))]
         kinds = {cue for _, cue in speaking}
         return Assertion(
             value=_value(kinds),
@@ -93,6 +98,28 @@ class Context:
             experiencer=Experiencer.PATIENT if kinds.isdisjoint(_RELATIVE) else Experiencer.OTHER,
             cues=tuple(dict.fromkeys(phrase for phrase, _ in speaking)),
         )
+
+    def _around(self, start: int, end: int) -> tuple[_Hits, _Hits]:
+        """The cues before a mention, and those behind it, in its sentence.
+
+        The mention itself is looked at by neither, so that `no change` inside it hides no `no` before it: where a cue
+        of the sentence overlaps the mention, both sides are looked through again.
+        """
+        first, last = self._sentences.around(start)
+        if first not in self._found:
+            self._found[first] = (
+                list(self._before.find(self._folded, first, last)),
+                list(self._behind.find(self._folded, first, last)),
+            )
+        found = self._found[first]
+        first, last = max(first, start - _LONGEST_BEFORE), min(last, end + _LONGEST_BEHIND)
+        before, behind = (_between(hits, first, last) for hits in found)
+        if any(hit.start < end and start < hit.end for hit in (*before, *behind)):
+            return (
+                list(self._before.find(self._folded, first, start)),
+                list(self._behind.find(self._folded, end, last)),
+            )
+        return [hit for hit in before if hit.end <= start], [hit for hit in behind if hit.start >= end]
 
 
 def assess(text: str, start: int, end: int, language: str = "en") -> Assertion:
@@ -123,11 +150,20 @@ def _reaching(side: frozenset[Cue], hits: Iterable[Hit[tuple[Cue, ...]]]) -> lis
     alive: list[tuple[str, Cue]] = []
     for hit in hits:
         for cue in hit.meaning:
-            ended = _ENDS.get(cue, frozenset())
-            alive = [spoken for spoken in alive if spoken[1] not in ended]
-            if cue in side:
+            if cue in _ENDS:
+                alive = [spoken for spoken in alive if spoken[1] not in _ENDS[cue]]
+            elif cue in side:
                 alive.append((hit.phrase, cue))
     return alive
+
+
+def _between(hits: _Hits, first: int, last: int) -> _Hits:
+    """The hits that begin in a stretch; `hits` are in order."""
+    return hits[bisect_left(hits, first, key=_start) : bisect_left(hits, last, key=_start)]
+
+
+def _start(hit: Hit[tuple[Cue, ...]]) -> int:
+    return hit.start
 
 
 def _value(kinds: set[Cue]) -> LabelValue:

@@ -1,10 +1,10 @@
 """Phrases of a language as one pattern: the small notation that headings, cues and lexica of findings are written in.
 
 A phrase is words as they are spoken, in lower or upper case, with or without accents. `*` stands for the rest of a
-word (`nodul*`, `*erguss`), `a|b` for either word, `word?` for a word that may be missing, and `...` for up to four
-words of the same sentence. `,` stands for itself, `:` for a colon or a dash, and `.` at the end for the end of the
-clause; a hyphen in a word may also be a space or nothing. Phrases in Chinese have no word boundaries, and their `...`
-stands for up to eight characters of the same clause.
+word (`nodul*`, `*erguss`; twice a word at most), `a|b` for either word, `word?` for a word that may be missing, and
+`...` for up to four words of the same sentence (three times at most). `,` stands for itself, `:` for a colon or a dash,
+and `.` at the end for the end of the clause; a hyphen in a word may also be a space or nothing. Phrases in Chinese have
+no word boundaries, and their `...` stands for up to eight characters of the same clause.
 
 Phrases instead of regular expressions, because lexica come from users: whatever is written in this notation compiles
 to a pattern that takes time linear in the text, and a typing error in it is found when it is read.
@@ -17,6 +17,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 LONGEST_PHRASE = 300
 """Characters that a phrase may have."""
+
+_MOST_GAPS = 3
+_MOST_RESTS = 2
 
 _T = TypeVar("_T")
 
@@ -124,6 +127,10 @@ def _branches(phrase: str) -> tuple[bool, list[str]]:
     tokens = _TOKEN.findall(folded)
     if not tokens or "".join(tokens) != "".join(folded.split()):
         raise ValueError(f"not a phrase: {phrase!r}; write words, with *, |, ? and ... as the notation has them")
+    if tokens.count(_ELLIPSIS) > _MOST_GAPS or any(
+        choice.count("*") > _MOST_RESTS for token in tokens for choice in token.split("|")
+    ):
+        raise ValueError(f"not a phrase: {phrase!r}; it has at most {_MOST_GAPS} ... and {_MOST_RESTS} * a word")
     if tokens[0] in (_ELLIPSIS, _CLAUSE_END) or tokens[-1] == _ELLIPSIS:
         raise ValueError(f"not a phrase: {phrase!r}; it begins and ends with a word")
     if _IDEOGRAPH.search(folded):

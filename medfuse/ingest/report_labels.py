@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medfuse.domain import LabelValue, Report
 from medfuse.ingest.lexicon import Lexicon
-from medfuse.ingest.mentions import Mention, is_counted, labels_of, mentions
+from medfuse.ingest.mention import Mention, is_counted, labels_of, mentions
 from medfuse.ingest.phrases import simplest
 from medfuse.storage import write_file
 

@@ -13,8 +13,8 @@ _END = re.compile(
     (?<=[.!?])[)\]"'*_]{0,3}(?:[ \t]+|(?=[\r\n]|\Z))    # a point, and space behind it
     | [。！？；][ \t]*
     | ;[ \t]*
-    | [ \t]+(?=\(?\d{1,2}\)[ \t]+[A-ZÀ-ÖØ-Þ])         # items numbered within a line
-    | [ \t]{2,}(?=[A-ZÀ-ÖØ-Þ][A-ZÀ-ÖØ-Þ /()&-]{3,40}:)     # a heading where a line break was lost
+    | (?<![ \t])[ \t]+(?=\(?\d{1,2}\)[ \t]+[A-ZÀ-ÖØ-Þ])         # items numbered within a line
+    | (?<![ \t])[ \t]{2,}(?=[A-ZÀ-ÖØ-Þ][A-ZÀ-ÖØ-Þ /()&-]{3,40}:)     # a heading where a line break was lost
     | (?:\r\n|[\n\r\x0b\x0c\x85\u2028\u2029])[ \t]*
     """,
     re.VERBOSE,
