@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 
 from medfuse.domain import Modality, Quantity, Series, Volume
 from medfuse.errors import UnreadableFileError, UnreadableSeriesError
@@ -85,22 +85,26 @@ def source_datasets(series: Series) -> list[Dataset]:
     if series.is_nifti:
         return []
     source = _read(series, may_fill=True)
-    datasets: list[Dataset] = []
-    for path in dict.fromkeys(frame.path for frame in source.stack.frames):
-        try:
-            dataset = read_header(path)[0]
-        except UnreadableFileError as error:
-            raise _named(series, _of_file(path, error)) from error
-        meta = getattr(dataset, "file_meta", {})
-        for keyword, value in (
-            ("SOPClassUID", meta.get("MediaStorageSOPClassUID")),
-            ("SOPInstanceUID", meta.get("MediaStorageSOPInstanceUID")),
-            ("SeriesInstanceUID", series.series_instance_uid),
-        ):
-            if not dataset.get(keyword) and value:
-                setattr(dataset, keyword, value)
-        datasets.append(dataset)
+    datasets = []
+    with quiet():
+        for path in dict.fromkeys(frame.path for frame in source.stack.frames):
+            try:
+                datasets.append(_with_uids(read_header(path)[0], series))
+            except UnreadableFileError as error:
+                raise _named(series, _of_file(path, error)) from error
     return datasets
+
+
+def _with_uids(dataset: FileDataset, series: Series) -> Dataset:
+    meta = getattr(dataset, "file_meta", {})
+    for keyword, value in (
+        ("SOPClassUID", meta.get("MediaStorageSOPClassUID")),
+        ("SOPInstanceUID", meta.get("MediaStorageSOPInstanceUID")),
+        ("SeriesInstanceUID", series.series_instance_uid),
+    ):
+        if not dataset.get(keyword) and value:
+            setattr(dataset, keyword, value)
+    return dataset
 
 
 def _read(series: Series, *, may_fill: bool) -> _Source:
