@@ -173,9 +173,7 @@ class Inbox:
     def _quiet(self) -> list[str]:
         now = self._clock()
         with self._guard:
-            return sorted(
-                uid for uid, one in self._arriving.items() if not one.writing and now - one.last >= self._quiet_s
-            )
+            return sorted(uid for uid, one in self._arriving.items() if now - one.last >= self._quiet_s)
 
     def _withdraw(self, uid: str) -> None:
         """Move what arrived of a study out of the way of what still arrives; one already on its way goes first."""

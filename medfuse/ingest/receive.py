@@ -112,6 +112,11 @@ class Listener:
             time.sleep(0.01)
         self._entity.shutdown()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a sender that brought something is still connected."""
+        return bool(self._brought)
+
     def _on_store(self, event: evt.Event) -> int:
         if self._is_stopping.is_set():
             return _OUT_OF_RESOURCES
@@ -138,7 +143,8 @@ class Listener:
 
     def _on_close(self, event: evt.Event) -> None:
         self._received.pop(event.assoc, None)
-        self._inbox.touch(self._brought.pop(event.assoc, ()))
+        self._inbox.touch(self._brought.get(event.assoc, ()))
+        self._brought.pop(event.assoc, None)
 
     def _on_refused(self, event: evt.Event) -> None:
         asked = event.assoc.requestor.primitive

@@ -220,6 +220,16 @@ def test_repeats_and_extras_are_left_out(tmp_path: Path, caplog: pytest.LogCaptu
     assert "NOT_ASKED_FOR 1" in caplog.text
 
 
+def test_a_study_that_grows_while_it_is_fetched_is_fetched_whole(tmp_path: Path) -> None:
+    both = listed(A[0], B[0])
+    answers = [listed(A[0]), NOTHING, multipart(A[1]), both, NOTHING, multipart(B[1]), both, NOTHING]
+    with speech(*answers) as (port, heard):
+        outcome = fetched(described(f"http://localhost:{port}/x"), tmp_path)
+    assert isinstance(outcome, FetchedStudy)
+    assert outcome.n_new == 2
+    assert len(heard) == len(answers)
+
+
 def test_a_list_shorter_than_the_count_is_no_study(tmp_path: Path) -> None:
     record = StudyRecord(study_instance_uid=STUDY, n_instances=3)
     with speech(listed(A[0], B[0]), NOTHING) as (port, _):
@@ -263,13 +273,14 @@ def test_a_limit_ends_a_search_that_has_more_to_say() -> None:
     told = threading.Event()
 
     def find(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
-        for number in range(1, 500):
+        for number in range(1, 3000):
             yield 0xFF00, answer(StudyInstanceUID=f"{ROOT}.{number}")
         told.set()
 
     with dimse_server(FIND_MODEL, find=find) as port:
         found = open_archive(described(f"LIAR@localhost:{port}", timeout_s=5)).find_studies(Query(modality="CT"), 3)
     assert len(found) == 3
+    assert not told.is_set()
 
 
 @pytest.mark.parametrize(("status", "passing"), [(0xA700, True), (0xC001, True), (0xA900, False), (0x0122, False)])

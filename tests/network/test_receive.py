@@ -84,12 +84,12 @@ def until(holds: Callable[[], object], seconds: float = 20) -> None:
 
 
 @contextmanager
-def sender(port: int, title: str = "SENDER", **options: object) -> Iterator[Association]:
+def sender(port: int, title: str = "SENDER", called: str = "MEDFUSE", **options: object) -> Iterator[Association]:
     entity = AE(ae_title=title)
     for syntax in ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5", ImplicitVRLittleEndian):
         entity.add_requested_context(CTImageStorage, syntax)
     entity.add_requested_context("1.2.840.10008.1.1")
-    association = entity.associate("127.0.0.1", port, ae_title="MEDFUSE", **options)  # type: ignore[arg-type]
+    association = entity.associate("127.0.0.1", port, ae_title=called, **options)  # type: ignore[arg-type]
     yield association
     if association.is_established:
         association.release()
@@ -175,7 +175,23 @@ def test_only_those_who_are_allowed_may_send(tmp_path: Path, caplog: pytest.LogC
             assert friend.is_established
         with sender(port, "STRANGER") as stranger:
             assert stranger.is_rejected
+        with sender(port, "FRIEND", "ANOTHER") as lost:
+            assert lost.is_rejected
     assert "'STRANGER' called 'MEDFUSE'" in caplog.text
+    assert "'FRIEND' called 'ANOTHER'" in caplog.text
+
+
+def test_the_end_of_an_association_starts_the_quiet_time_anew(tmp_path: Path) -> None:
+    now = [0.0]
+    with Inbox(tmp_path, quiet_s=30, clock=lambda: now[0]) as inbox, Listener(inbox, ListenOptions(port=0)) as listener:
+        with sender(listener.port) as association:
+            send(association, instance(STUDY, 1, 1)[1])
+            now[0] = 20
+        until(lambda: not listener.is_busy)
+        now[0] = 40
+        assert inbox.take_finished() == []
+        now[0] = 50
+        assert inbox.take_finished() == [STUDY]
 
 
 def test_tls_keeps_out_who_has_no_certificate(tmp_path: Path, certificates: Path) -> None:
@@ -245,7 +261,7 @@ def test_a_full_disk_is_out_of_resources(listener: Listener, tmp_path: Path, mon
 def test_an_instance_beyond_the_limit_is_hung_up_on(
     listener: Listener, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _, small = instance(STUDY, 1, 1)
+    _, small = instance(STUDY, 1, 1, side=128)
     _, large = instance(STUDY, 1, 2, side=512)
     with sender(listener.port) as association:
         for _ in range(4):
