@@ -163,7 +163,7 @@ def differences(file: DicomFile) -> Iterator[str]:
         yield f"pixels: {file.span}, pydicom {span}"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data(), st.booleans())
 def test_made_headers(data: st.DataObject, explicit: bool) -> None:
     """A header, and others that repeat it but for some elements, as the slices of a series do."""

@@ -155,7 +155,7 @@ class PlainHeader:
         if not self._explicit and vr is not FOR_PYDICOM:
             vr = dictionary_vr
             if vr == b"US or SS":
-                vr = b"SS" if self.get("PixelRepresentation") == 1 else b"US"
+                vr = _SIGNED_OR_NOT.get(self.get("PixelRepresentation"), FOR_PYDICOM)
         memo = self._memo
         if memo is None:
             memo = self._memo = self._choose_memo()
@@ -244,7 +244,8 @@ def private_value(header: Header, group: int, creator: str, element: int) -> Any
         element: The last two digits of the element, e.g. 0x0E for (2005,100E).
 
     Returns:
-        As pydicom types it; bytes where the value representation is unknown; None where the element is absent.
+        As pydicom types it; bytes where the value representation is unknown; None where the element is absent or
+        cannot be decoded.
     """
     if isinstance(header, PlainHeader | KnownHeader):
         return header.private(group, creator, element)
@@ -252,12 +253,18 @@ def private_value(header: Header, group: int, creator: str, element: int) -> Any
 
 
 def _private_of_dataset(dataset: Any, group: int, creator: str, element: int) -> Any:
-    if not hasattr(dataset, "group_dataset"):
+    from medfuse.ingest.dicom.files import READ_ERRORS
+
+    wanted = creator.strip().lower()
+    try:
+        for tag in list(getattr(dataset, "keys", tuple)()):
+            if tag >> 16 != group or not 0x10 <= tag & 0xFFFF <= 0xFF:
+                continue
+            if str(dataset[tag].value or "").strip().lower() == wanted:
+                found = dataset.get((group, (tag & 0xFF) << 8 | element))
+                return None if found is None else found.value
+    except READ_ERRORS:
         return None
-    for entry in dataset.group_dataset(group):
-        if 0x10 <= entry.tag.element <= 0xFF and str(entry.value or "").strip().lower() == creator.strip().lower():
-            found = dataset.get((group, entry.tag.element << 8 | element))
-            return None if found is None else found.value
     return None
 
 
@@ -324,6 +331,7 @@ _ONE_VALUE = frozenset({b"ST", b"LT", b"UT"})
 _EMPTY_IS_TEXT = frozenset(b"AE AS CS DA DT LO LT SH ST TM UC UI UT".split())
 _EMPTY_IS_NONE = frozenset(b"DS IS US SS UL SL FL FD".split())
 _ENCODINGS = {"": "latin-1", "ISO_IR 6": "latin-1", "ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8"}
+_SIGNED_OR_NOT = {0: b"US", 1: b"SS"}
 _CHARACTER_SET = b"\x08\x00\x05\x00"
 _PIXEL_REPRESENTATION = b"\x28\x00\x03\x01"
 _LONGEST_REMEMBERED = 80
