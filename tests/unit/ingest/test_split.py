@@ -160,6 +160,9 @@ ONE_STACK = {
     "acquisition number in blocks": stack(12, each=lambda k: {"acquisition_number": k // 4}),
     "acquisition number of each slice": stack(each=lambda k: {"acquisition_number": k}),
     "interleaved acquisitions of an MR": stack(each=lambda k: {"acquisition_number": k % 2, "acquired_s": k % 2}),
+    "acquisition numbers that alternate along a CT": stack(
+        modality="CT", each=lambda k: {"acquisition_number": k % 2, "acquired_s": 1.0 * k}
+    ),
     "acquisition number without times": stack(modality="CT", each=lambda k: {"acquisition_number": k % 2}),
     "times": stack(each=lambda k: {"acquired_s": 3.0 * k, "content_s": 100.0 - k, "instance_number": 50 - k}),
     "kernel of each block": stack(each=lambda k: {"kernel": "soft" if k < 3 else "bone"}, modality="CT"),
@@ -219,6 +222,10 @@ BLOCKS = {
         stack(7, 1.0, thickness_mm=1.0) + stack(5, 5.0, start=11.0, thickness_mm=5.0),
         {"block-1": 7, "block-2": 5},
     ),
+    "the thickness says that a slice begins the next block": (
+        stack(7, 1.0, thickness_mm=1.0) + stack(5, 5.0, start=7.0, thickness_mm=5.0),
+        {"block-1": 7, "block-2": 5},
+    ),
     "the thickness says so the other way round": (
         stack(5, 5.0, thickness_mm=5.0) + stack(7, 1.0, start=21.0, thickness_mm=1.0),
         {"block-1": 5, "block-2": 7},
@@ -255,10 +262,10 @@ def test_copies_are_dropped_and_counted() -> None:
 def test_the_files_of_a_part_are_its_own_unless_files_are_shared() -> None:
     own = parts_of(stack(echo_time_ms=1.0) + stack(echo_time_ms=2.0))
     assert [len(part.files) for part in own] == [6, 6]
-    shared = [
-        replace(one, path=Path(f"{n % 2}"), index=n) for n, one in enumerate(stack(kind="phase") + stack(kind="real"))
-    ]
-    assert [part.files for part in parts_of(shared)] == [(Path("0"), Path("1"))] * 2
+    both = [replace(one, path=Path("both"), index=n) for n, one in enumerate(stack(kind="phase") + stack(kind="real"))]
+    more = [replace(one, path=Path("real")) for one in stack(2, start=12.0, kind="real")]
+    files = {part.name: part.files for part in parts_of([*both, *more])}
+    assert files == {"phase": (Path("both"), Path("real")), "real": (Path("both"), Path("real"))}
 
 
 def test_an_incomplete_last_repetition_loses_only_itself() -> None:
