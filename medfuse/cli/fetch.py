@@ -179,9 +179,10 @@ def run(archive: "Archive", server: "Server", records: "Sequence[StudyRecord]", 
                 counts["failed"] += 1
                 LOG.error("study %s: %s: %s", outcome.study_instance_uid, outcome.reason, outcome.detail)
             else:
-                counts["fetched" if outcome.n_new else "whole before"] += 1
-    total = ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "no study fits the search"
-    console.print(f"{total}; studies: {options.directory}", markup=False, soft_wrap=True, highlight=False)
+                counts["fetched" if outcome.n_new else "already whole"] += 1
+    total = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+    said = f"{total}; studies: {options.directory}" if total else "no study fits the search"
+    console.print(said, markup=False, soft_wrap=True, highlight=False)
     return not counts["failed"]
 
 

@@ -126,7 +126,7 @@ class SeriesRequest:
     Args:
         series_instance_uid: The series.
         instances: The wanted instances of it.
-        is_whole: Whether they are all that the archive has, so that the series can be asked for as one.
+        is_whole: Whether to ask for the series as one, because they are all or most of it.
     """
 
     series_instance_uid: str

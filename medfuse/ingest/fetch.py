@@ -208,7 +208,7 @@ class _Fetching:
         return not self._options.refresh and place_of(self._final, record).is_file()
 
     def _requests(self, missing: Sequence[InstanceRecord]) -> list[SeriesRequest]:
-        """What to ask for: a series of which nothing is here as one, and else the missing instances.
+        """What to ask for: a series of which less than half is here as one, and else the missing instances.
 
         Once a round brought nothing, series are asked for as one again: some archives know no other way.
         """
@@ -216,7 +216,7 @@ class _Fetching:
         requests = []
         for uid, group in groupby(missing, key=lambda record: record.series_instance_uid):
             instances = tuple(group)
-            is_whole = self._as_one or len(instances) == totals[uid]
+            is_whole = self._as_one or 2 * len(instances) > totals[uid]
             requests.append(SeriesRequest(series_instance_uid=uid, instances=instances, is_whole=is_whole))
         return requests
 
