@@ -7,6 +7,12 @@
         def matches(self, root: Path) -> bool: ...
         def studies(self, root: Path) -> ScanResult: ...
 
+Importing the module registers it. A package that is installed names the module in its entry points, so that medfuse
+finds it by itself:
+
+    [project.entry-points."medfuse.importers"]
+    our_trial = "our_package.our_trial"
+
 A data set that is DICOM in folders needs no importer: `find_studies` reads it. An importer is for what the files do not
 say themselves: names that mean a sequence or a patient, tables of labels and reports, delineations in a format of
 their own.
@@ -14,15 +20,21 @@ their own.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar
 
 from medfuse.domain import Provenance, Study
+from medfuse.errors import UsageError
 from medfuse.ingest.labels import Labels
 from medfuse.ingest.scan import ScanResult
 from medfuse.registry import Registry
 
 IMPORTERS: Registry["Importer"] = Registry("importer")
+
+PLUGIN_GROUP = "medfuse.importers"
+"""Entry points of this group are modules that register importers."""
 
 
 class Importer(ABC):
@@ -65,13 +77,34 @@ class Importer(ABC):
 def find_importer(root: Path) -> Importer | None:
     """The importer whose layout `root` has, or None for a folder that `find_studies` reads by content.
 
-    Importers that a plugin registered are asked first, so that they may take over a layout.
+    Importers that a plug-in registered are asked first, so that they may take over a layout.
+
+    Raises:
+        UsageError: A plug-in that is installed cannot be imported.
     """
     if not root.is_dir():
         return None
+    load_plugins()
     names = sorted(IMPORTERS.names(), key=lambda name: (_is_built_in(name), name))
     importers = (IMPORTERS.build(name) for name in names)
     return next((importer for importer in importers if importer.matches(root)), None)
+
+
+@cache
+def load_plugins() -> None:
+    """Import the modules that installed packages name as plug-ins, once a process.
+
+    Raises:
+        UsageError: One of them cannot be imported.
+    """
+    for point in entry_points(group=PLUGIN_GROUP):
+        try:
+            point.load()
+        except (ImportError, AttributeError) as error:
+            raise UsageError(
+                f"the importer {point.name} of an installed package cannot be loaded from {point.value}: {error}; "
+                "correct or uninstall the package"
+            ) from error
 
 
 def _is_built_in(name: str) -> bool:

@@ -1,9 +1,13 @@
 """Which importer a folder gets: plug-ins first, no looking far, nothing raised."""
 
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from medfuse.errors import UsageError
 from medfuse.ingest.importers import IMPORTERS, Importer, base, find_importer
 from medfuse.ingest.importers.files import glance, look_down
 from medfuse.ingest.scan import ScanResult
@@ -31,6 +35,31 @@ def test_a_plugin_takes_a_layout_over(tmp_path: Path, monkeypatch: pytest.Monkey
     found = find_importer(tmp_path)
     assert isinstance(found, Ours)
     assert found.labels(tmp_path, ()) is None
+
+
+@pytest.fixture
+def no_plugins_loaded() -> Iterator[None]:
+    base.load_plugins.cache_clear()
+    yield
+    base.load_plugins.cache_clear()
+
+
+@pytest.mark.usefixtures("no_plugins_loaded")
+def test_installed_packages_bring_importers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "our_trial.py").write_text("LOADED = True\n")
+    points = [EntryPoint("our_trial", "our_trial", base.PLUGIN_GROUP)]
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(base, "entry_points", lambda group: points if group == base.PLUGIN_GROUP else [])
+    find_importer(tmp_path)
+    assert sys.modules.pop("our_trial").LOADED
+
+
+@pytest.mark.usefixtures("no_plugins_loaded")
+def test_a_package_that_is_broken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint("our_trial", "not_there_at_all:x", base.PLUGIN_GROUP)]
+    monkeypatch.setattr(base, "entry_points", lambda **_: points)
+    with pytest.raises(UsageError, match="importer our_trial of an installed package"):
+        find_importer(tmp_path)
 
 
 def test_a_file_and_a_place_that_is_not_there_have_none(tmp_path: Path) -> None:
