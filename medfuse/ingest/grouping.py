@@ -4,11 +4,12 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medfuse.domain import Rejected, Report, Study, pseudonym
+from medfuse.domain import Rejected, Report, Series, Study, pseudonym
 from medfuse.errors import StudyError
-from medfuse.ingest.dicom.scan import Instance, series_of, with_uids, without_copies
+from medfuse.ingest.dicom.scan import Instance, series_of, with_one_study, with_uids, without_copies
 from medfuse.ingest.sorting import Problem, SortedFiles, problem_lines
 
 _NO_REPORT = re.compile(r"(readme|licen[cs]e|source|notice|copying|copyright|changelog|authors|requirements)", re.I)
@@ -80,6 +81,62 @@ def read_reports(paths: Sequence[Path], root: Path) -> tuple[tuple[Report, ...],
     return tuple(reports), failures
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A study, or a rejected one, before its reports are read; what a cache keeps, but for the patient.
+
+    Args:
+        study_uid: Its UID; empty for files of no study.
+        patient_key: Pseudonym of the patient.
+        patient_file: The file that tells the patient; None where none does.
+        accession_number: May be empty.
+        accession_file: The file that tells the accession number; None where none does.
+        path: The folder that holds all of its files.
+        series: Its volumes.
+        report_files: Where its reports are.
+        segmentations: Its delineations.
+        problems: What was left out and why.
+        reason: Why it is rejected; empty for a study.
+        detail: The same for a person.
+        mentioned: Files that problems and detail may name.
+    """
+
+    study_uid: str
+    patient_key: str = ""
+    patient_file: Path | None = None
+    accession_number: str = ""
+    accession_file: Path | None = None
+    path: Path
+    series: tuple[Series, ...] = ()
+    report_files: tuple[Path, ...] = ()
+    segmentations: tuple[Path, ...] = ()
+    problems: tuple[str, ...] = ()
+    reason: str = ""
+    detail: str = ""
+    mentioned: tuple[Path, ...] = ()
+
+    def outcome(self, root: Path) -> Study | Rejected:
+        """Read the reports; their problems name paths below `root`."""
+        if self.reason:
+            return Rejected(
+                study_instance_uid=self.study_uid,
+                accession_number=self.accession_number,
+                reason=self.reason,
+                detail=self.detail,
+            )
+        reports, failures = read_reports(self.report_files, root)
+        return Study(
+            study_instance_uid=self.study_uid,
+            patient_key=self.patient_key or pseudonym(self.study_uid),
+            accession_number=self.accession_number,
+            path=self.path,
+            series=self.series,
+            reports=reports,
+            segmentations=self.segmentations,
+            problems=(*self.problems, *failures),
+        )
+
+
 class DicomGrouping:
     """The studies of sorted DICOM files.
 
@@ -93,6 +150,7 @@ class DicomGrouping:
         self._found = found
         self._members: dict[str, list[tuple[str, Instance]]] = defaultdict(list)
         trusted = [instance for instance in found.instances if instance.defect != "NO_PIXEL_DATA"]
+        trusted, self._said = with_one_study(trusted)
         for study, series, instance in with_uids(trusted):
             self._members[study].append((series, instance))
         self._add_defective()
@@ -104,17 +162,15 @@ class DicomGrouping:
             self._problems[places.only_study(problem.path.parent) or ""].append(problem)
         self._texts = assign_texts(found, self._names(), places)
 
-    def outcomes(self) -> tuple[list[Study], list[Rejected]]:
-        """Studies by path and UID; rejected studies and files of no study by UID and reason."""
-        outcomes = [self._study(uid, members) for uid, members in self._members.items()]
-        studies = [outcome for outcome in outcomes if isinstance(outcome, Study)]
-        rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
-        for line in problem_lines(self._problems[""], self._root):
-            reason, detail = line.split(": ", 1)
-            rejected.append(Rejected(study_instance_uid="", reason=reason, detail=detail))
-        studies.sort(key=lambda study: (study.path.as_posix(), study.study_instance_uid))
-        rejected.sort(key=lambda outcome: (outcome.study_instance_uid, outcome.reason, outcome.detail))
-        return studies, rejected
+    def drafts(self) -> list[Draft]:
+        """Studies by path and UID, then rejected studies and files of no study by UID and reason."""
+        drafts = [self._draft(uid, members) for uid, members in self._members.items()]
+        lost = self._problems[""]
+        drafts += [
+            Draft(study_uid="", path=self._root, reason=reason, detail=detail, mentioned=tuple(p.path for p in lost))
+            for reason, detail in (line.split(": ", 1) for line in problem_lines(lost, self._root))
+        ]
+        return sorted(drafts, key=_draft_order)
 
     def _add_defective(self) -> None:
         """Keep an image without all of its pixels in its series, which then refuses to become a volume.
@@ -137,47 +193,52 @@ class DicomGrouping:
                 names[accession].add(uid)
         return names
 
-    def _study(self, uid: str, members: list[tuple[str, Instance]]) -> Study | Rejected:
-        members = sorted(members, key=lambda member: member[1].path)
+    def _draft(self, uid: str, members: list[tuple[str, Instance]]) -> Draft:
+        members = sorted(members, key=_path_of)
         texts = self._texts.get(uid, [])
-        folder = common_folder([*(instance.path for _, instance in members), *texts])
-        accession = next((instance.accession_number for _, instance in members if instance.accession_number), "")
-        patients = sorted({instance.patient_key for _, instance in members if instance.patient_key})
+        instances = [instance for _, instance in members]
+        named = next((instance for instance in instances if instance.patient_key), None)
+        billed = next((instance for instance in instances if instance.accession_number), None)
+        patients = {instance.patient_key for instance in instances if instance.patient_key}
         kept = self._without_copies(uid, members)
         images = [(series, instance) for series, instance in kept if instance.kind == "image"]
-        place = folder.relative_to(self._root).as_posix()
-        if len(patients) > 1 or not images:
-            reason, detail = _refusal(patients, [instance for _, instance in kept])
-            detail = f"study {uid} under {place} {detail}"
-            return Rejected(study_instance_uid=uid, accession_number=accession, reason=reason, detail=detail)
-        report_files = [*(instance.path for _, instance in kept if instance.kind == "report"), *texts]
-        series, refusals = series_of(images)
-        if not series and refusals:
-            return Rejected(
-                study_instance_uid=uid,
-                accession_number=accession,
-                reason=refusals[0].split(":", 1)[0],
-                detail=f"study {uid} under {place} has no series that can become a volume: {'; '.join(refusals)}",
-            )
-        reports, failures = read_reports(report_files, self._root)
-        return Study(
-            study_instance_uid=uid,
-            patient_key=patients[0] if patients else pseudonym(uid),
-            accession_number=accession,
-            path=folder,
+        series, refusals = series_of(images) if len(patients) < 2 else ((), ())
+        draft = Draft(
+            study_uid=uid,
+            patient_key=min(patients) if patients else "",
+            patient_file=named.path if named else None,
+            accession_number=billed.accession_number if billed else "",
+            accession_file=billed.path if billed else None,
+            path=common_folder([*(instance.path for instance in instances), *texts]),
             series=series,
-            reports=reports,
+            report_files=(*(instance.path for _, instance in kept if instance.kind == "report"), *texts),
             segmentations=tuple(instance.path for _, instance in kept if instance.kind == "segmentation"),
-            problems=(*problem_lines(self._problems[uid], self._root), *refusals, *failures),
+            problems=(*problem_lines(self._problems[uid], self._root), *self._said.get(uid, ()), *refusals),
+            mentioned=(*(instance.path for instance in instances), *(p.path for p in self._problems[uid])),
         )
+        if series:
+            return draft
+        reason, detail = _refusal(len(patients), [instance for _, instance in kept], refusals)
+        place = draft.path.relative_to(self._root).as_posix()
+        return replace(draft, reason=reason, detail=f"study {uid} under {place} {detail}")
 
     def _without_copies(self, uid: str, members: list[tuple[str, Instance]]) -> list[tuple[str, Instance]]:
         """Drop copies and count what serves for nothing."""
         kept, copies = without_copies(members)
         used = [copy for copy in copies if copy.kind != "other"]
         self._problems[uid].extend(Problem("DUPLICATE_INSTANCE", copy.path) for copy in used)
-        self._found.skipped.update(instance.skip_reason for _, instance in kept if instance.skip_reason)
+        self._found.skipped.update([instance.skip_reason for _, instance in kept if instance.skip_reason])
         return kept
+
+
+def _path_of(member: tuple[str, Instance]) -> Path:
+    return member[1].path
+
+
+def _draft_order(draft: Draft) -> tuple[bool, str, str, str]:
+    if draft.reason:
+        return True, draft.study_uid, draft.reason, draft.detail
+    return False, draft.path.as_posix(), draft.study_uid, ""
 
 
 def common_folder(paths: Sequence[Path]) -> Path:
@@ -185,9 +246,12 @@ def common_folder(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([path.parent for path in paths]))
 
 
-def _refusal(patients: Sequence[str], instances: Sequence[Instance]) -> tuple[str, str]:
-    if len(patients) > 1:
-        return "MIXED_PATIENTS", f"holds files of {len(patients)} patients; give each patient a study of its own"
+def _refusal(n_patients: int, instances: Sequence[Instance], refusals: Sequence[str]) -> tuple[str, str]:
+    """Why a study without a volume is rejected."""
+    if n_patients > 1:
+        return "MIXED_PATIENTS", f"holds files of {n_patients} patients; give each patient a study of its own"
+    if refusals:
+        return refusals[0].split(":", 1)[0], f"has no series that can become a volume: {'; '.join(refusals)}"
     kinds = Counter(instance.skip_reason or instance.kind.upper() for instance in instances)
     held = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     return "NO_IMAGE_SERIES", f"holds no CT, MR or PET image, only {held}"

@@ -5,18 +5,24 @@ One pass over the files reads headers only. What cannot be used is never silentl
 
 Looked at before writing this: dicom2nifti and MONAI's readers take one series a folder; pydicom's `FileSet` wants a
 DICOMDIR; SimpleITK's `GetGDCMSeriesIDs` needs the folder of each series and drops files without a word. Hence headers
-are read with pydicom and sorted here.
+are read and sorted here.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import EllipsisType
 
 from medfuse.domain import Rejected, Study
 from medfuse.errors import UnreadableFileError, UsageError
+from medfuse.ingest.cache import IndexCache
+from medfuse.ingest.dicom.files import open_file
+from medfuse.ingest.dicom.scan import DICOMDIR_CLASS
 from medfuse.ingest.grouping import DicomGrouping, Places, assign_texts, common_folder, read_reports
 from medfuse.ingest.nifti import nifti_stem, nifti_study
-from medfuse.ingest.sorting import SortedFiles, sort_files
+from medfuse.ingest.sorting import SortedFiles, problem_lines, sort_tree
+from medfuse.ingest.tree import list_tree
 
 _LABEL_FOLDERS = frozenset({"mask", "masks", "label", "labels", "labelstr", "seg", "segs", "segmentations"})
 
@@ -36,12 +42,14 @@ class ScanResult:
     skipped_files: dict[str, int] = field(default_factory=dict)
 
 
-def find_studies(root: Path) -> ScanResult:
+def find_studies(root: Path, *, cache: Path | EllipsisType | None = ...) -> ScanResult:
     """Find every study under `root`.
 
     Args:
-        root: A folder of studies, one study, one series, a Decathlon-layout NIfTI set (`dataset.json` and
-            `imagesTr`), a folder of NIfTI files, one NIfTI file, or one DICOM file.
+        root: A folder of studies, one study, one series, a data set in one of the layouts that importers know, a
+            folder of NIfTI files, one NIfTI file, one DICOM file, or a DICOMDIR, whose folder is then looked at.
+        cache: Folder in which what was read of a tree is kept for the next time (see `cache`); None for nowhere. When
+            left out, large trees are kept in the user's cache folder, or in the one that MEDFUSE_CACHE_DIR names.
 
     Raises:
         UsageError: `root` is missing, empty, or holds neither DICOM nor NIfTI.
@@ -49,21 +57,57 @@ def find_studies(root: Path) -> ScanResult:
     root = Path(root)
     if not root.exists():
         raise UsageError(f"{root} does not exist; name a folder with DICOM or NIfTI files")
-    if (root / "dataset.json").is_file() and (root / "imagesTr").is_dir():
-        from medfuse.ingest.importers.decathlon import find_decathlon_studies
+    from medfuse.ingest.importers import find_importer
 
-        return ScanResult(studies=find_decathlon_studies(root))
+    importer = find_importer(root)
+    return importer.studies(root) if importer is not None else scan_tree(root, cache=cache)
+
+
+def scan_tree(root: Path, *, cache: Path | EllipsisType | None = ...) -> ScanResult:
+    """As `find_studies`, by the content of the files alone, whatever layout an importer might see."""
+    root = root.parent if _is_dicomdir(root) else root
+    tree = list_tree(root)
     folder = root if root.is_dir() else root.parent
-    found = sort_files(root)
-    if found.instances or found.has_dicom:
+    kept = IndexCache.of(tree, cache)
+    known = kept.unchanged() if kept is not None else None
+    if known is not None:
+        return _result([draft.outcome(folder) for draft in known.drafts], known.skipped)
+    found = sort_tree(tree, kept.known_file if kept is not None else None)
+    rejected: list[Rejected] = []
+    if found.instances or (found.problems and not found.nifti):
         found.skipped["NIFTI_BESIDE_DICOM"] += len(found.nifti)
-        studies, rejected = DicomGrouping(folder, found).outcomes()
+        drafts = DicomGrouping(folder, found).drafts()
+        outcomes = [draft.outcome(folder) for draft in drafts]
+        if kept is not None:
+            kept.write(drafts, +found.skipped, found.each)
     else:
         studies, rejected = _nifti_studies(folder, found)
-    if not studies and not rejected:
+        outcomes = [*studies, *rejected]
+    if not outcomes or _is_nothing(found):
         raise UsageError(_nothing_found(root, found))
-    skipped = dict(sorted((+found.skipped).items()))
-    return ScanResult(studies=tuple(studies), rejected=tuple(rejected), skipped_files=skipped)
+    return _result(outcomes, +found.skipped)
+
+
+def _is_nothing(found: SortedFiles) -> bool:
+    """Whether there is no image, and no file that could have been one."""
+    return not found.instances and not found.nifti and all(one.reason == "NOT_DICOM" for one in found.problems)
+
+
+def _result(outcomes: Sequence[Study | Rejected], skipped: Mapping[str, int]) -> ScanResult:
+    return ScanResult(
+        studies=tuple(one for one in outcomes if isinstance(one, Study)),
+        rejected=tuple(one for one in outcomes if isinstance(one, Rejected)),
+        skipped_files=dict(sorted(skipped.items())),
+    )
+
+
+def _is_dicomdir(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        return open_file(path).sop_class_uid == DICOMDIR_CLASS
+    except UnreadableFileError:
+        return path.name.upper() == "DICOMDIR"
 
 
 def _nifti_studies(root: Path, found: SortedFiles) -> tuple[list[Study], list[Rejected]]:
@@ -80,6 +124,9 @@ def _nifti_studies(root: Path, found: SortedFiles) -> tuple[list[Study], list[Re
             studies.append(nifti_study(path, segmentations=maps))
         except UnreadableFileError as error:
             rejected.append(Rejected(study_instance_uid="", reason=error.reason, detail=error.detail))
+    for line in problem_lines(found.problems, root):
+        reason, detail = line.split(": ", 1)
+        rejected.append(Rejected(study_instance_uid="", reason=reason, detail=detail))
     places = Places(root)
     names: dict[str, set[str]] = defaultdict(set)
     for study in studies:

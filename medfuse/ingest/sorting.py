@@ -10,6 +10,7 @@ from medfuse.ingest.dicom.files import DICOM_SUFFIXES, has_dicom_magic, may_be_d
 from medfuse.ingest.dicom.scan import Instance, instance_of
 from medfuse.ingest.dicom.walk import HEAD_BYTES, read_at
 from medfuse.ingest.nifti import is_nifti_name
+from medfuse.ingest.reports import is_report_file
 from medfuse.ingest.tree import FoundFile, Tree, list_tree
 
 _MAGIC_BYTES = 132
@@ -31,11 +32,11 @@ class SortedFiles:
     Args:
         instances: DICOM files whose header could be read.
         nifti: Files named like NIfTI.
-        texts: Files named `.txt`.
+        texts: Files that may be a report.
         problems: Files that promise DICOM and are not, or break off.
         skipped: Reason -> number of files that are none of these.
-        has_dicom: Whether at least one file has DICOM's magic bytes.
         n_files: Number of files looked at.
+        each: What each of them is, in the order of the tree.
     """
 
     instances: list[Instance] = field(default_factory=list)
@@ -43,8 +44,8 @@ class SortedFiles:
     texts: list[Path] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
-    has_dicom: bool = False
     n_files: int = 0
+    each: list["Sorted"] = field(default_factory=list)
 
 
 def sort_files(root: Path) -> SortedFiles:
@@ -52,29 +53,35 @@ def sort_files(root: Path) -> SortedFiles:
     return sort_tree(list_tree(root))
 
 
-def sort_tree(tree: Tree, known: Callable[[FoundFile], Instance | None] | None = None) -> SortedFiles:
+Sorted = Instance | Problem | str
+"""What one file is: an instance, a problem, or `NIFTI`, `TEXT`, or the reason why it is skipped."""
+
+
+def sort_tree(tree: Tree, known: Callable[[FoundFile], Sorted | None] | None = None) -> SortedFiles:
     """Sort the files of a tree.
 
     Args:
         tree: What to look at.
-        known: Gives the instance of a DICOM file that need not be read again, or None.
+        known: Gives what a file is that need not be read again, or None.
     """
-    found = SortedFiles()
+    found = SortedFiles(n_files=len(tree.files))
     if tree.n_hidden:
         found.skipped["HIDDEN_FILE"] = tree.n_hidden
     for file in tree.files:
-        found.n_files += 1
-        instance = known(file) if known is not None else None
-        if instance is not None:
-            found.instances.append(instance)
-            found.has_dicom = True
-            continue
-        try:
-            head = read_at(file.path, HEAD_BYTES, 0)
-        except OSError:
-            found.problems.append(Problem("UNREADABLE_FILE", file.path))
-            continue
-        _sort_file(file, head, found)
+        what = known(file) if known is not None else None
+        if what is None:
+            what = sort_file(file)
+        found.each.append(what)
+        if isinstance(what, Instance):
+            found.instances.append(what)
+        elif isinstance(what, Problem):
+            found.problems.append(what)
+        elif what == "NIFTI":
+            found.nifti.append(file.path)
+        elif what == "TEXT":
+            found.texts.append(file.path)
+        else:
+            found.skipped[what] += 1
     return found
 
 
@@ -91,35 +98,33 @@ def problem_lines(problems: Iterable[Problem], root: Path) -> list[str]:
     return lines
 
 
-def _sort_file(file: FoundFile, head: bytes, found: SortedFiles) -> None:
+def sort_file(file: FoundFile) -> Sorted:
+    """What a file is, by its first bytes, its header if it has one, and its name if nothing else tells."""
+    try:
+        head = read_at(file.path, HEAD_BYTES, 0)
+    except OSError:
+        return Problem("UNREADABLE_FILE", file.path)
+    if has_dicom_magic(head):
+        return _read_dicom(file, head, promises_dicom=True)
     path = file.path
-    is_dicom = has_dicom_magic(head)
-    if is_dicom and file.size >= len(head):
-        found.has_dicom = True
-        _read_dicom(file, head, found, promises_dicom=True)
-        return
     suffix = path.suffix.lower()
     promises_dicom = suffix in DICOM_SUFFIXES
-    is_blank_start = len(head) < _MAGIC_BYTES and not head.strip(b"\0")
     if is_nifti_name(path):
-        found.nifti.append(path)
-    elif suffix == ".txt":
-        found.texts.append(path)
-    elif may_be_dicom(head):
-        _read_dicom(file, head, found, promises_dicom=promises_dicom)
-    elif is_blank_start and (promises_dicom or not suffix):
-        found.problems.append(Problem("TRUNCATED_FILE", path))
-    elif promises_dicom:
-        found.problems.append(Problem("NOT_DICOM", path))
-    else:
-        found.skipped["OTHER_FILE"] += 1
+        return "NIFTI"
+    if is_report_file(path, head):
+        return "TEXT"
+    if may_be_dicom(head):
+        return _read_dicom(file, head, promises_dicom=promises_dicom)
+    is_blank_start = len(head) < _MAGIC_BYTES and not head.strip(b"\0")
+    if is_blank_start and (promises_dicom or not suffix):
+        return Problem("TRUNCATED_FILE", path)
+    return Problem("NOT_DICOM", path) if promises_dicom else "OTHER_FILE"
 
 
-def _read_dicom(file: FoundFile, head: bytes, found: SortedFiles, *, promises_dicom: bool) -> None:
+def _read_dicom(file: FoundFile, head: bytes, *, promises_dicom: bool) -> Sorted:
     try:
-        found.instances.append(instance_of(open_file(file.path, size=file.size, head=head)))
+        return instance_of(open_file(file.path, size=file.size, head=head))
     except UnreadableFileError as error:
-        if promises_dicom:
-            found.problems.append(Problem(error.reason, file.path))
-        else:
-            found.skipped["OTHER_FILE"] += 1
+        if has_dicom_magic(head) and error.reason == "NOT_DICOM":
+            return Problem("TRUNCATED_FILE", file.path)
+        return Problem(error.reason, file.path) if promises_dicom else "OTHER_FILE"

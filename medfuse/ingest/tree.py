@@ -3,6 +3,7 @@
 import os
 import stat
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,13 +14,15 @@ class FoundFile(NamedTuple):
     Args:
         path: Where it is.
         size: Bytes.
-        modified_ns: Time of the last change.
+        modified_ns: Time of the last change of its content.
+        changed_ns: Time of the last change of anything, permissions included.
         inode: Its number in the file system.
     """
 
     path: Path
     size: int
     modified_ns: int
+    changed_ns: int
     inode: int
 
 
@@ -30,12 +33,20 @@ class Tree:
     Args:
         root: The folder, or one file.
         files: Every file that is looked at: folder by folder, by name.
+        marks: What changes with the files, folder by folder.
         n_hidden: Number of hidden files, and of names behind which there is no file.
     """
 
     root: Path
     files: list[FoundFile] = field(default_factory=list)
     n_hidden: int = 0
+    marks: list[str] = field(default_factory=list)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a name, size, time or inode does."""
+        whole = "\n".join([*self.marks, str(self.n_hidden)])
+        return blake2b(whole.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
     @property
     def folder(self) -> Path:
@@ -50,7 +61,9 @@ def list_tree(root: Path) -> Tree:
     """
     tree = Tree(root)
     if root.is_file():
-        tree.files.append(_found(root, root.stat()))
+        status = root.stat()
+        tree.files.append(_found(root, status))
+        tree.marks.append(_mark(root.name, status))
         return tree
     seen: set[tuple[int, int]] = set()
     folders = [root]
@@ -87,6 +100,8 @@ def _list_folder(folder: Path, tree: Tree) -> list[Path]:
     except PermissionError:
         tree.n_hidden += 1
     files.sort(key=_name)
+    tree.marks.append(str(folder))
+    tree.marks.extend([_mark(name, status) for name, status in files])
     tree.files.extend([_found(folder / name, status) for name, status in files])
     return [folder / name for name in sorted(below)]
 
@@ -95,5 +110,9 @@ def _name(pair: tuple[str, os.stat_result]) -> str:
     return pair[0]
 
 
+def _mark(name: str, status: os.stat_result) -> str:
+    return f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}"
+
+
 def _found(path: Path, status: os.stat_result) -> FoundFile:
-    return FoundFile(path, status.st_size, status.st_mtime_ns, status.st_ino)
+    return FoundFile(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)

@@ -16,7 +16,7 @@ from medfuse.domain import Modality, Series, pseudonym
 from medfuse.errors import UnreadableFileError, UnreadableSeriesError
 from medfuse.ingest.dicom.files import READ_ERRORS, DicomFile, PixelSpan, open_file, quiet
 from medfuse.ingest.dicom.frames import Frame, frames_of
-from medfuse.ingest.dicom.header import Header, PlainHeader
+from medfuse.ingest.dicom.header import Header, KnownHeader, PlainHeader
 from medfuse.ingest.dicom.split import parts_of
 from medfuse.ingest.uids import made_uid
 
@@ -126,7 +126,7 @@ def instance_of(file: DicomFile) -> Instance:
         UnreadableFileError: `NOT_DICOM`, `TRUNCATED_FILE` or `UNREADABLE_FILE`.
     """
     try:
-        if isinstance(file.header, PlainHeader):
+        if isinstance(file.header, PlainHeader | KnownHeader):
             return _instance(file)
         with quiet():
             return _instance(file)
@@ -162,6 +162,35 @@ def with_uids(instances: Sequence[Instance]) -> list[tuple[str, str, Instance]]:
         )
         for (study, series), instance in zip(keys, instances, strict=True)
     ]
+
+
+def with_one_study(instances: Sequence[Instance]) -> tuple[list[Instance], dict[str, tuple[str, ...]]]:
+    """Give one Study Instance UID to the files of a series in which each file has another one.
+
+    Some writers of research data make a new study UID for every file. Files of one folder, series and patient belong
+    together where every one of them names a study of its own.
+
+    Returns:
+        The instances, and for each study that was put together a line that says so.
+    """
+    groups: dict[tuple[Path, str, str], set[str]] = defaultdict(set)
+    sizes: Counter[tuple[Path, str, str]] = Counter()
+    keys = [(instance.path.parent, instance.series_uid, instance.patient_key) for instance in instances]
+    for key, instance in zip(keys, instances, strict=True):
+        groups[key].add(instance.study_uid)
+        sizes[key] += 1
+    studies = {key: min(uids) for key, uids in groups.items() if key[1] and 1 < len(uids) == sizes[key]}
+    if not studies:
+        return list(instances), {}
+    lines: dict[str, tuple[str, ...]] = {}
+    for key, study in studies.items():
+        line = f"INCONSISTENT_STUDY_UID: series {key[1]}: its {sizes[key]} files name a study each; taken as one study"
+        lines[study] = (*lines.get(study, ()), line)
+    made = [
+        instance._replace(study_uid=studies[key]) if key in studies else instance
+        for key, instance in zip(keys, instances, strict=True)
+    ]
+    return made, lines
 
 
 def without_copies(members: Iterable[tuple[str, Instance]]) -> tuple[list[tuple[str, Instance]], list[Instance]]:
@@ -237,7 +266,7 @@ def _instance(file: DicomFile) -> Instance:
     get = header.get
     modality = _text(get("Modality"))
     if not sop_class and not modality:
-        plain = isinstance(header, PlainHeader) or bool(getattr(header, "file_meta", None))
+        plain = isinstance(header, PlainHeader | KnownHeader) or bool(getattr(header, "file_meta", None))
         raise UnreadableFileError(
             "names neither its SOP class nor its modality",
             reason="TRUNCATED_FILE" if plain and span is None else "NOT_DICOM",
@@ -275,7 +304,7 @@ def _instance(file: DicomFile) -> Instance:
         defect,
         frames,
         refusal,
-        file if isinstance(header, PlainHeader) else None,
+        file if isinstance(header, PlainHeader | KnownHeader) else None,
     )
 
 
