@@ -29,6 +29,7 @@ _LONGEST_BEFORE, _LONGEST_BEHIND = 800, 300
 _REACH = 80
 """How many characters behind a mention a cue may begin that speaks of it."""
 
+_CLAUSE_END = " ."
 _FORWARD = frozenset(cue for cue in Cue if cue.endswith("_BEFORE"))
 _BACKWARD = frozenset(cue for cue in Cue if cue.endswith("_AFTER"))
 _HISTORY = frozenset({Cue.HISTORY_BEFORE, Cue.HISTORY_AFTER})
@@ -129,15 +130,22 @@ def assess(text: str, start: int, end: int, language: str = "en") -> Assertion:
 
 @cache
 def _phrases(language: str) -> tuple[_Cues, _Cues]:
-    """What to look for before a mention, and behind it. The mention itself is looked at by neither.
+    """What to look for before a mention, and behind it.
 
-    Before it, the end of the stretch is not the end of a clause, so cues that end with one are left out.
+    Cues of the other side are looked for as well, since they take the place of shorter ones inside them (`not` in `not
+    seen`), but where words are a cue of both sides they count for their own. Before a mention, the end of the stretch
+    is not the end of a clause, so cues that end with one are left out.
     """
     meanings: dict[str, tuple[Cue, ...]] = {}
     for cue, phrases in CUES[language].items():
         for phrase in phrases:
-            meanings[phrase] = (*meanings.get(phrase, ()), cue)
-    return Phrases({p: cues for p, cues in meanings.items() if not p.endswith(".")}), Phrases(meanings)
+            meanings[phrase] = tuple(sorted((*meanings.get(phrase, ()), cue), key=lambda one: one not in _ENDS))
+    before = {p: cues for p, cues in meanings.items() if not p.endswith(_CLAUSE_END)}
+    return _own_first(before, _FORWARD), _own_first(meanings, _BACKWARD)
+
+
+def _own_first(meanings: dict[str, tuple[Cue, ...]], side: frozenset[Cue]) -> _Cues:
+    return Phrases(dict(sorted(meanings.items(), key=lambda item: side.isdisjoint(item[1]))))
 
 
 def _reaching(side: frozenset[Cue], hits: Iterable[Hit[tuple[Cue, ...]]]) -> list[tuple[str, Cue]]:

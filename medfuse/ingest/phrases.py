@@ -68,7 +68,7 @@ def fold(text: str) -> str:
 
 
 class Phrases(Generic[_T]):
-    """Phrases that are looked for together; where several fit, the longest one counts.
+    """Phrases that are looked for together; where several fit, the longest one counts, of equal ones the first.
 
     Args:
         meanings: Phrase -> what it stands for.
@@ -78,7 +78,7 @@ class Phrases(Generic[_T]):
     """
 
     def __init__(self, meanings: Mapping[str, _T]) -> None:
-        ordered = sorted(meanings.items(), key=lambda item: (-_weight(item[0]), item[0]))
+        ordered = sorted(meanings.items(), key=lambda item: _weight(item[0]), reverse=True)
         at_words: list[str] = []
         anywhere: list[str] = []
         self._entries: list[tuple[str, _T]] = []
@@ -182,6 +182,7 @@ def _word(token: str, rest: str = r"\w{0,40}") -> str:
     return made[0] if len(made) == 1 else f"(?:{'|'.join(made)})"
 
 
-def _weight(phrase: str) -> int:
-    """How specific a phrase is: its letters, and a little for a gap."""
-    return sum(c.isalnum() for c in phrase) + phrase.count(" ")
+def _weight(phrase: str) -> tuple[int, int]:
+    """How specific a phrase is: its words, then its letters. Equal ones count in the order in which they are given."""
+    words = [word for word in simplest(phrase).replace(_ELLIPSIS, " ").split() if word not in _MARKS]
+    return len(words), sum(map(len, words))

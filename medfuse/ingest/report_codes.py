@@ -4,6 +4,7 @@ Used where a report comes in coded pieces: DICOM SR, HL7 version 2, FHIR.
 """
 
 from medfuse.domain import SectionName
+from medfuse.ingest.phrases import fold
 from medfuse.ingest.sectioning import section_of
 
 SECTION_OF_CODE: dict[str, SectionName] = {
@@ -46,6 +47,12 @@ _SUFFIXES = {
 """Suffixes of OBX-3 in a narrative report (HL7 version 2.9, chapter 7.2.4: impression, general description, ...)."""
 
 
+_WHOLE = frozenset({"report", "bericht", "informe", "reporte", "compte rendu", "compte-rendu", "报告", "报告内容"})
+"""Names of the whole report where it comes in pieces: its sections are found by its headings."""
+
+
 def section_of_code(code: str) -> SectionName | None:
     """The section that a code, a suffix or a heading names, or None for any other."""
+    if fold(code.strip()) in _WHOLE:
+        return None
     return SECTION_OF_CODE.get(code) or _SUFFIXES.get(code.upper()) or section_of(code)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from medfuse.domain import LabelValue, Rejected, Study, pseudonym
+from medfuse.domain import LabelValue, Provenance, Rejected, Study, pseudonym
 from medfuse.errors import ManifestError
-from medfuse.ingest.labels import join_labels, read_labels
+from medfuse.ingest.labels import join_labels, read_labels, write_labels
 
 PRESENT, ABSENT, UNCERTAIN, NOT_ASSESSED = LabelValue
 
@@ -137,3 +137,30 @@ def test_the_hippocampus_labels(shared_data: Path) -> None:
     assert labels.findings == ("memory_impairment", "hippocampal_atrophy_for_age", "anterior_predominant_loss")
     assert list(labels.left_out) == ["volume_mm3"]
     assert len(labels.values) == 200
+
+
+def test_what_is_written_is_read_again_with_its_provenance(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    values = {"A1": {"mass": PRESENT, "-x": ABSENT}, "=1+1": {"mass": UNCERTAIN, "-x": NOT_ASSESSED}}
+    write_labels(path, "accession_number", values, Provenance.REPORT_DERIVED)
+    labels = read_labels(path)
+    assert labels.values == values
+    assert labels.findings == ("mass", "-x")
+    assert set(labels.provenance.values()) == {Provenance.REPORT_DERIVED}
+    assert "\n'=1+1," in path.read_text()
+
+
+def test_provenance_is_the_readers_unless_told_and_no_finding(tmp_path: Path) -> None:
+    text = "accession,mass,provenance\nA1,1,\nA2,0,pathology\n"
+    labels = read_labels(label_file(tmp_path, text))
+    assert labels.provenance == {"A1": Provenance.READER, "A2": Provenance.PATHOLOGY}
+    assert labels.findings == ("mass",)
+    assert read_labels(label_file(tmp_path, "accession,mass\nA1,1\n")).provenance == {"A1": Provenance.READER}
+    with pytest.raises(ManifestError, match="line 2, column provenance"):
+        read_labels(label_file(tmp_path, "accession,mass,provenance\nA1,1,hearsay\n"))
+
+
+def test_labels_without_rows_or_key_are_not_written(tmp_path: Path) -> None:
+    for key, values in (("accession", {}), ("name", {"A1": {"mass": PRESENT}})):
+        with pytest.raises(ValueError, match="label file"):
+            write_labels(tmp_path / "l.csv", key, values)

@@ -129,6 +129,49 @@ def test_text_without_a_heading_is_other() -> None:
     assert bodies(parse_report(" \n HISTORY: x")) == [("HISTORY", "x")]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "KLINISCHE ANGABEN: Husten.\nTechnik: CT.\nBefund: Herd.\nBeurteilung: Tumor.",
+            ["INDICATION", "TECHNIQUE", "FINDINGS", "IMPRESSION"],
+        ),
+        ("ANAMNESE\nHusten\nFAMILIENANAMNESE: Krebs\nBEFUND\nHerd", ["HISTORY", "FINDINGS"]),
+        ("Befund und Beurteilung: Tumor", ["FINDINGS"]),
+        ("Diagnose: Tumor", ["IMPRESSION"]),
+        ("Indication : toux.\nRÉSULTATS :\nNodule.\n\nCONCLUSION\nNodule", ["INDICATION", "FINDINGS", "IMPRESSION"]),
+        ("Renseignements cliniques\u00a0: toux. RESULTAT\u202f: nodule.", ["INDICATION", "FINDINGS"]),
+        (
+            "MOTIVO DE CONSULTA: tos\nHallazgos: nódulo\nIMPRESION DIAGNOSTICA: nódulo",
+            ["INDICATION", "FINDINGS", "IMPRESSION"],
+        ),
+        ("Antecedentes: HTA.\nAntecedentes familiares: cáncer\nHallazgos: nódulo", ["HISTORY", "FINDINGS"]),
+        ("病史：咳嗽\n检查所见：双肺结节。\n诊断意见：\n1. 结节", ["HISTORY", "FINDINGS", "IMPRESSION"]),
+        ("病史：咳嗽。检查所见：结节。印象：肺癌。", ["HISTORY", "FINDINGS", "IMPRESSION"]),
+        ("病史：咳嗽\n【影像所见】双肺结节\n【诊断】结节", ["HISTORY", "FINDINGS", "IMPRESSION"]),
+        ("病史：咳嗽\n影像学表现双肺纹理\n印象\n结节", ["HISTORY", "FINDINGS", "IMPRESSION"]),
+        ("一、病史：咳嗽\n二、检查所见：结节", ["HISTORY", "FINDINGS"]),
+        ("临床诊断：肺癌", ["IMPRESSION"]),
+        ("病史：咳嗽\n图像质量评价：\n好", ["HISTORY", "OTHER"]),
+        ("II. FINDINGS: mass", ["FINDINGS"]),
+    ],
+)
+def test_headings_of_other_languages(text: str, expected: list[str]) -> None:
+    assert [section.name.value for section in parse_report(text).sections] == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "病史：未见所见异常",
+        "Anamnese: Der Befund von gestern\nbefund unklar",
+        "Antécédents: douleur avec conclusion\nhistoire longue",
+    ],
+)
+def test_words_of_a_sentence_open_nothing_in_other_languages(text: str) -> None:
+    assert [section.name.value for section in parse_report(text).sections] == ["HISTORY"]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"])
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     bom = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}.get(encoding, b"")

@@ -100,6 +100,55 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
             read_report(tmp_path / name)
 
 
+def coded(kind: str, meaning: str, value: str, relation: str = "CONTAINS") -> Dataset:
+    node = item(kind, meaning, relation=relation)
+    concept = Dataset()
+    concept.CodeValue, concept.CodingSchemeDesignator, concept.CodeMeaning = value, "99", value
+    if kind == "CODE":
+        node.ConceptCodeSequence = [concept]
+        return node
+    measured = Dataset()
+    measured.NumericValue = value
+    unit = Dataset()
+    unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "mm", "UCUM", "millimeter"
+    measured.MeasurementUnitsCodeSequence = [unit]
+    node.MeasuredValueSequence = [measured]
+    return node
+
+
+def test_codes_and_measurements_are_told_in_words(tmp_path: Path) -> None:
+    findings = item(
+        "CONTAINER",
+        "Findings",
+        item("TEXT", "Finding", text="Nodule."),
+        coded("CODE", "Location", "Right upper lobe", "HAS PROPERTIES"),
+        coded("NUM", "Diameter", "8"),
+        coded("CODE", "Language", "English", "HAS CONCEPT MOD"),
+        code="121070",
+    )
+    report = read_report(write(tmp_path / "sr", findings))
+    assert report.select((SectionName.FINDINGS,)) == "Nodule.\nLocation: Right upper lobe\nDiameter: 8 mm"
+
+
+def test_a_family_history_keeps_its_name(tmp_path: Path) -> None:
+    family = item("CONTAINER", "Family history", item("TEXT", "Detail", text="Dementia."))
+    report = read_report(write(tmp_path / "sr", item("CONTAINER", "History", family, code="121060")))
+    assert report.select((SectionName.HISTORY,)) == "Family history: Dementia."
+
+
+@pytest.mark.parametrize(
+    ("meaning", "name"),
+    [("Befund", "FINDINGS"), ("Résultats", "FINDINGS"), ("诊断意见", "IMPRESSION"), ("Anamnese", "HISTORY")],
+)
+def test_headings_of_other_languages(tmp_path: Path, meaning: str, name: str) -> None:
+    path = write(tmp_path / "sr", item("CONTAINER", meaning, item("TEXT", "x", text="y.")))
+    dataset = pydicom.dcmread(path)
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.ContentSequence[0].ConceptNameCodeSequence[0].CodeMeaning = meaning
+    dataset.save_as(path)
+    assert [section.name.value for section in read_report(path).sections] == [name]
+
+
 def test_a_report_without_preamble_is_read(tmp_path: Path) -> None:
     path = tmp_path / "bare"
     dataset = pydicom.dcmread(write(path, item("TEXT", "History", text="54.")))
