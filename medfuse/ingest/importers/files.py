@@ -11,7 +11,6 @@ from typing import Any
 from medfuse.domain import Acquisition, HeaderCorrection, Modality, Series
 from medfuse.errors import UnreadableFileError, UsageError
 from medfuse.ingest.nifti import nifti_series
-from medfuse.ingest.scan import ScanResult
 
 MOST_JSON_BYTES = 16 << 20
 """Largest description of a data set that is read."""
@@ -71,15 +70,6 @@ def look_down(root: Path, *, depth: int, most: int) -> Iterator[tuple[Path, list
         if level < depth:
             below = [entry for entry in entries if entry.is_dir()][:most]
             waiting += [(folder / entry.name, level + 1) for entry in reversed(below)]
-
-
-def scan_dicom(root: Path) -> ScanResult:
-    """The studies of a folder by content, without asking any importer."""
-    from medfuse.ingest import scan
-
-    tree = getattr(scan, "scan_tree", None) or scan.find_studies
-    found: ScanResult = tree(root)
-    return found
 
 
 def read_json(path: Path) -> Any:

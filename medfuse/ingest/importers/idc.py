@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from medfuse.ingest.importers.base import IMPORTERS, Importer
-from medfuse.ingest.importers.files import look_down, scan_dicom, visible
-from medfuse.ingest.scan import ScanResult
+from medfuse.ingest.importers.files import look_down, visible
+from medfuse.ingest.scan import ScanResult, scan_tree
 
 _SERIES = re.compile(r"[A-Z]{2,12}_(?:\d+\.)+\d+")
 _DEPTH = 4
@@ -33,7 +33,7 @@ class IDC(Importer):
 
     def studies(self, root: Path) -> ScanResult:
         """The studies as found by content, with a problem for each series whose folder is empty."""
-        found = scan_dicom(root)
+        found = scan_tree(root)
         empty: dict[str, list[str]] = defaultdict(list)
         for folder in _series_folders(root):
             if not visible(folder):

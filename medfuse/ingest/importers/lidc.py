@@ -26,12 +26,12 @@ from medfuse.domain import Affine, LabelValue, Segment, Segmentation, Study, Vol
 from medfuse.errors import StudyError, UnreadableFileError, UsageError
 from medfuse.ingest.grouping import common_folder
 from medfuse.ingest.importers.base import IMPORTERS, Importer
-from medfuse.ingest.importers.files import look_down, scan_dicom, visible
+from medfuse.ingest.importers.files import look_down, visible
 from medfuse.ingest.importers.idc import is_idc_tree
 from medfuse.ingest.importers.lidc_xml import Consensus, Nodule, Reading, areas_of, nodules_of, read_reading
 from medfuse.ingest.importers.tables import labels_of
 from medfuse.ingest.labels import Labels
-from medfuse.ingest.scan import ScanResult
+from medfuse.ingest.scan import ScanResult, scan_tree
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -63,7 +63,7 @@ class LIDC(Importer):
 
     def studies(self, root: Path) -> ScanResult:
         """The CT studies, with the reading of each as a delineation."""
-        found = scan_dicom(root)
+        found = scan_tree(root)
         skipped = Counter(found.skipped_files)
         by_series = {series.series_instance_uid: n for n, study in enumerate(found.studies) for series in study.series}
         readings: dict[int, list[Path]] = {}
@@ -206,7 +206,7 @@ def _grid_of_series(path: Path, reading: Reading) -> tuple[VolumeGeometry | None
     from medfuse.ingest.dicom.assemble import source_datasets
 
     try:
-        found = scan_dicom(path.parent)
+        found = scan_tree(path.parent)
         series = next(
             (
                 s
