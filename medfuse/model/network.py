@@ -1,9 +1,11 @@
 """The network: encoders, fusion, heads."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from medfuse.encoders.image import ImageEncoder
 from medfuse.encoders.text import TextEncoder
@@ -22,7 +24,13 @@ class FusionNetwork(nn.Module):
         segmentation: Delineates, or None.
         regions: Measures what was delineated for the findings, or None.
         findings: Answers the findings, or None for a model that only delineates.
+
+    Attributes:
+        recompute: In training, compute the activations of the image encoder and the decoder again on the way back
+            instead of keeping them.
     """
+
+    recompute: bool = False
 
     def __init__(
         self,
@@ -80,7 +88,12 @@ class FusionNetwork(nn.Module):
 
     def _encode(self, batch: Batch) -> dict[str, ModalityFeatures]:
         inputs: dict[str, Callable[[nn.Module], ModalityFeatures]] = {
-            "image": lambda encoder: encoder(batch.image, batch.channel_present),
+            "image": lambda encoder: self._run(encoder, batch.image, batch.channel_present),
             "text": lambda encoder: encoder(batch.text),
         }
         return {name: inputs[name](encoder) for name, encoder in self.encoders.items()}
+
+    def _run(self, part: nn.Module, *inputs: Any) -> Any:
+        if self.training and self.recompute:
+            return checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)

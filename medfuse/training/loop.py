@@ -1,8 +1,9 @@
 """One step, one epoch, one validation."""
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn.functional import interpolate, one_hot
 from medfuse.losses import SegmentationLoss, finding_loss, volume_loss
 from medfuse.metrics.classification import auroc
 from medfuse.tensors import Batch, ModelOutput
+from medfuse.training.average import WeightAverage
 from medfuse.training.options import TrainingOptions
 
 OnStep = Callable[[float], None]
@@ -21,11 +23,19 @@ OnStep = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """Mean losses of an epoch; a part that the model lacks is zero."""
+    """Mean losses of an epoch; a part that the model lacks is zero.
+
+    Args:
+        total: The weighted sum.
+        findings: Of the findings.
+        segments: Of the segmentation.
+        waiting: Share of the epoch's time in which the network waited for its next batch.
+    """
 
     total: float
     findings: float
     segments: float
+    waiting: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,9 +94,11 @@ class Criterion:
 
 
 def learning_rate(step: int, total: int, options: TrainingOptions) -> float:
-    """Linear warm-up, then half a cosine to zero: it follows from the step alone, so resuming needs no state."""
+    """Linear warm-up, then down to zero by the schedule: it follows from the step alone, so resuming needs no state."""
     warm = min(1.0, (step + 1) / max(1, min(options.warmup_steps, total // 4)))
-    return options.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+    done = min(1.0, step / total)
+    left = 0.5 * (1 + math.cos(math.pi * done)) if options.schedule == "cosine" else (1 - done) ** 0.9
+    return options.learning_rate * warm * left
 
 
 def train_epoch(
@@ -99,23 +111,43 @@ def train_epoch(
     first_step: int,
     total_steps: int,
     on_step: OnStep,
+    average: WeightAverage | None = None,
 ) -> Losses:
-    """One pass; `on_step` is called with each step's loss."""
+    """One pass over `batches`.
+
+    Args:
+        network: What is trained.
+        batches: Of one epoch.
+        optimizer: Of the network's weights.
+        criterion: The losses.
+        accelerator: The device and its precision.
+        first_step: Batches seen before this epoch.
+        total_steps: Batches of the whole run.
+        on_step: Called with each batch's loss.
+        average: Follows the weights, or None.
+    """
     network.train()
     history = []
-    for step, batch in enumerate(batches, start=first_step):
+    options = criterion.options
+    clock = _Clock(batches)
+    optimizer.zero_grad()
+    for step, batch, is_last in clock.batches(first_step):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, total_steps, criterion.options)
+            group["lr"] = learning_rate(step, total_steps, options)
+        batch = batch.to(accelerator.device)
         with accelerator.autocast():
-            output = network(batch.to(accelerator.device))
-        total, findings, segments = criterion(output, batch.to(accelerator.device))
-        optimizer.zero_grad()
-        accelerator.backward(total)
-        accelerator.clip_grad_norm_(network.parameters(), criterion.options.clip_norm)
-        optimizer.step()
+            output = network(batch)
+        total, findings, segments = criterion(output, batch)
+        accelerator.backward(total / options.accumulate)
+        if is_last or (step - first_step + 1) % options.accumulate == 0:
+            accelerator.clip_grad_norm_(network.parameters(), options.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            if average is not None:
+                average.update(step // options.accumulate)
         history.append((total.detach(), findings.detach(), segments.detach()))
         on_step(float(total.detach()))
-    return _mean(history)
+    return replace(_mean(history), waiting=clock.waiting)
 
 
 @torch.no_grad()
@@ -147,6 +179,34 @@ def _at(truth: Tensor, logits: Tensor) -> Tensor:
     if truth.shape[1:] == logits.shape[2:]:
         return truth
     return interpolate(truth[:, None].float(), size=logits.shape[2:], mode="nearest-exact")[:, 0].long()
+
+
+class _Clock:
+    """Counts the batches of an epoch, tells the last one, and measures how long they were waited for."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = batches
+        self._waited = self._took = 0.0
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time so far that went into waiting."""
+        return self._waited / self._took if self._took else 0.0
+
+    def batches(self, first: int) -> Iterator[tuple[int, Batch, bool]]:
+        """Number from `first`, batch, and whether it is the last one."""
+        started = time.perf_counter()
+        source = iter(self._batches)
+        batch = next(source, None)
+        self._waited = time.perf_counter() - started
+        number = first
+        while batch is not None:
+            asked = time.perf_counter()
+            following = next(source, None)
+            self._waited += time.perf_counter() - asked
+            yield number, batch, following is None
+            self._took = time.perf_counter() - started
+            number, batch = number + 1, following
 
 
 def _mean(history: list[Any]) -> Losses:

@@ -42,38 +42,61 @@ class TrainingOptions:
     Args:
         epochs: Passes over the training studies.
         batch_size: Studies a step.
-        learning_rate: Peak of the schedule (linear warm-up, then cosine to zero), for AdamW.
-        warmup_steps: Steps of the warm-up.
+        accumulate: Batches whose gradients add up to one step of the optimiser.
+        learning_rate: Peak of the schedule, for AdamW.
+        schedule: After a linear warm-up to the peak, down to zero along half a `cosine`, or as `poly`, a power of 0.9.
+        warmup_steps: Batches of the warm-up.
         weight_decay: AdamW's.
         clip_norm: Largest norm of the gradient.
+        average_decay: Keep a running average of the weights with this decay, e.g. 0.999, and validate and save that;
+            None for the weights themselves.
         finding_weight: Weight of the findings' loss.
         segment_weight: Weight of the segmentation's loss.
         volume_weight: Weight, within it, of the error of the segments' volumes.
         select: Which epoch becomes `RUN/best`: the one with the lowest loss on `validation`, or the `last` one, where
             the schedule ends, for a validation split of too few studies to tell.
         validate_every: Epochs between validations; the last epoch is always validated.
+        patience: Stop after this many validations without a lower loss; None to train to the end.
         precision: `bf16` or `fp32`; `auto` takes bf16 where the device is faster with it.
         augment: How much samples are varied; None for not at all.
+        workers: Processes that make samples beside the training; 0 makes them in between.
+        recompute: Compute the activations of the image encoder and the decoder again on the way back instead of
+            keeping them: less memory, more time.
+        compile: Let torch compile the network (takes minutes at the start, and a C++ compiler on a CPU).
     """
 
     epochs: int = 40
     batch_size: int = 4
+    accumulate: int = 1
     learning_rate: float = 3e-3
+    schedule: Literal["cosine", "poly"] = "cosine"
     warmup_steps: int = 100
     weight_decay: float = 0.05
     clip_norm: float = 1.0
+    average_decay: float | None = None
     finding_weight: float = 1.0
     segment_weight: float = 1.0
     volume_weight: float = 0.3
     select: Literal["validation", "last"] = "validation"
     validate_every: int = 1
+    patience: int | None = None
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     augment: AugmentOptions | None = field(default_factory=AugmentOptions)
+    workers: int = 0
+    recompute: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"training.{name} is {getattr(self, name)}; expected at least 1")
+        for name, least in (("epochs", 1), ("batch_size", 1), ("accumulate", 1), ("validate_every", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}; expected at least {least}")
+        if self.average_decay is not None and not 0 < self.average_decay < 1:
+            raise ConfigError(f"training.average_decay is {self.average_decay}; expected between 0 and 1, or null")
+        if self.patience is not None and (self.patience < 1 or self.select != "validation"):
+            raise ConfigError(
+                f"training.patience is {self.patience} with training.select: {self.select}; expected at least 1, and "
+                "select: validation, which says what a better epoch is"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ Random numbers need no state: every stream follows from the seed, the epoch and 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as as_bytes
+from torch import Tensor
 
 from medfuse.errors import CheckpointError
+from medfuse.training.average import WeightAverage
 
-TENSORS, PROGRESS = "optimizer.safetensors", "progress.json"
+TENSORS, PROGRESS, OWN = "optimizer.safetensors", "progress.json", "own.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +38,29 @@ class Progress:
     best_epoch: int = -1
 
 
-def as_files(optimizer: torch.optim.Optimizer, progress: Progress) -> dict[str, bytes]:
-    """The files to lay beside a checkpoint."""
+def as_files(
+    optimizer: torch.optim.Optimizer, progress: Progress, own: Mapping[str, Tensor] | None = None
+) -> dict[str, bytes]:
+    """The files to lay beside a checkpoint.
+
+    Args:
+        optimizer: Its moments.
+        progress: How far the run has come.
+        own: The weights that training goes on from, where the checkpoint holds their average.
+    """
     tensors = {
         f"{index}.{name}": torch.as_tensor(value).cpu().contiguous()
         for index, values in optimizer.state_dict()["state"].items()
         for name, value in values.items()
     }
-    return {TENSORS: as_bytes(tensors), PROGRESS: json.dumps(asdict(progress)).encode()}
+    files = {TENSORS: as_bytes(tensors), PROGRESS: json.dumps(asdict(progress)).encode()}
+    if own is not None:
+        files[OWN] = as_bytes({name: value.cpu().contiguous() for name, value in own.items()})
+    return files
 
 
-def restore(optimizer: torch.optim.Optimizer, directory: Path) -> Progress:
-    """Put a saved state into the optimiser.
+def restore(optimizer: torch.optim.Optimizer, directory: Path, average: WeightAverage | None = None) -> Progress:
+    """Put a saved state into the optimiser, and into the network's own weights where it holds their average.
 
     Raises:
         CheckpointError: The files are missing or broken.
@@ -54,6 +68,8 @@ def restore(optimizer: torch.optim.Optimizer, directory: Path) -> Progress:
     try:
         tensors = load_file(directory / TENSORS)
         progress = Progress(**json.loads((directory / PROGRESS).read_bytes()))
+        if average is not None:
+            average.restore(load_file(directory / OWN))
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{directory} cannot be resumed: {str(error).splitlines()[0]}; start the run anew in another folder"

@@ -15,7 +15,7 @@ import io
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from medfuse.data.augment import Augmentation
@@ -43,6 +44,7 @@ from medfuse.seeding import derived_seed
 from medfuse.storage import sweep, write_file
 from medfuse.tensors import Batch
 from medfuse.training import state
+from medfuse.training.average import WeightAverage
 from medfuse.training.loop import Criterion, Losses, Validation, train_epoch, validate
 from medfuse.training.options import TrainingPlan
 from medfuse.training.runtime import accelerator_for
@@ -156,6 +158,11 @@ class _Run:
             trainable, lr=plan.training.learning_rate, weight_decay=plan.training.weight_decay
         )
         self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
+        self.network.recompute = plan.training.recompute
+        if plan.training.compile:
+            self.model = torch.compile(self.model)
+        decay = plan.training.average_decay
+        self.average = WeightAverage(self.network, decay) if decay is not None else None
 
     def go(self, *, resume: bool) -> int:
         """Train what is left to train; returns the epoch of the best checkpoint."""
@@ -171,11 +178,14 @@ class _Run:
             for epoch in range(progress.epoch, options.epochs):
                 losses = self._train_epoch(epoch, progress.step)
                 due = (epoch + 1) % options.validate_every == 0 or epoch + 1 == options.epochs
-                seen = self._validate() if due else None
-                progress = self._save(epoch, progress, seen)
+                with self.average.in_place() if self.average else nullcontext() as own:
+                    seen = self._validate() if due else None
+                    progress = self._save(epoch, progress, seen, own)
                 if log is not None:
                     _record(log, epoch, losses, seen)
                 self.watcher.on_epoch(epoch, losses, seen)
+                if options.patience and epoch - progress.best_epoch >= options.patience * options.validate_every:
+                    break
         return progress.best_epoch
 
     def _train_epoch(self, epoch: int, first_step: int) -> Losses:
@@ -190,11 +200,13 @@ class _Run:
             first_step=first_step,
             total_steps=self.plan.training.epochs * self.steps,
             on_step=self.watcher.on_step,
+            average=self.average,
         )
 
     def _training_batches(self) -> Iterator[Batch]:
         """This process's share of the epoch's batches."""
-        loader = DataLoader(self.samples, batch_sampler=self.order, collate_fn=self._collate)
+        workers = self.plan.training.workers
+        loader = DataLoader(self.samples, batch_sampler=self.order, collate_fn=self._collate, num_workers=workers)
         processes = self.accelerator.num_processes
         for number, batch in enumerate(islice(loader, self.steps * processes)):
             if number % processes == self.accelerator.process_index:
@@ -209,8 +221,10 @@ class _Run:
         text = self.network.text_encoder
         return partial(collate, tokenize=text.tokenize if text else None)
 
-    def _save(self, epoch: int, progress: Progress, seen: Validation | None) -> Progress:
-        """Keep `last`, and `best` when the validation says so."""
+    def _save(
+        self, epoch: int, progress: Progress, seen: Validation | None, own: Mapping[str, Tensor] | None
+    ) -> Progress:
+        """Keep `last`, and `best` when the validation says so; `own` is what training goes on from."""
         better = seen is not None and (
             self.plan.training.select == "last"
             or progress.best_score is None
@@ -223,7 +237,7 @@ class _Run:
             description = self._describe(epoch, seen)
             if better:
                 checkpoints.save(description, self.network, self.output / "best")
-            files = state.as_files(self.optimizer, progress)
+            files = state.as_files(self.optimizer, progress, own)
             checkpoints.save(description, self.network, self.output / "last", files)
         return progress
 
@@ -254,7 +268,7 @@ class _Run:
                 "or train into another folder"
             )
         checkpoints.load_weights(self.network, last, saved.weights_sha256)
-        return state.restore(self.optimizer, last)
+        return state.restore(self.optimizer, last, self.average)
 
     def _fit_regions(self, training: Sequence[Case]) -> None:
         regions = self.network.regions
@@ -322,6 +336,7 @@ def _record(log: "SummaryWriter", epoch: int, losses: Losses, seen: Validation |
         "train/total": losses.total,
         "train/findings": losses.findings,
         "train/segments": losses.segments,
+        "train/waiting": losses.waiting,
     }
     if seen is not None:
         scalars["validation/total"] = seen.losses.total

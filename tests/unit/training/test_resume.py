@@ -3,13 +3,14 @@
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from medfuse.data.augment import AugmentOptions
-from medfuse.errors import CheckpointError
+from medfuse.errors import CheckpointError, ConfigError
 from medfuse.preprocess import ChannelRule, Recipe
 from medfuse.training.loop import Losses, Validation, learning_rate
 from medfuse.training.options import DataOptions, TrainingOptions, TrainingPlan
@@ -47,7 +48,7 @@ class Watch:
     def on_epoch(self, epoch: int, losses: Losses, validation: Validation | None) -> None: ...
 
 
-def make_plan(tiny_bert: Path) -> TrainingPlan:
+def make_plan(tiny_bert: Path, **changes: Any) -> TrainingPlan:
     return TrainingPlan(
         name="made",
         seed=3,
@@ -56,25 +57,35 @@ def make_plan(tiny_bert: Path) -> TrainingPlan:
         recipe=Recipe(channels=(ChannelRule(name="a"), ChannelRule(name="b")), spacing_mm=(1, 1, 1), size=SIZE),
         spec=make_spec(tiny_bert),
         training=TrainingOptions(
-            epochs=3, batch_size=2, warmup_steps=2, precision="fp32", augment=AugmentOptions(spatial_probability=1.0)
+            epochs=3,
+            batch_size=2,
+            warmup_steps=2,
+            precision="fp32",
+            augment=AugmentOptions(spatial_probability=1.0),
+            **changes,
         ),
         config_sha256="made",
     )
 
 
-def run(tiny_bert: Path, output: Path, watch: Watch, *, resume: bool = False) -> None:
-    _Run(make_plan(tiny_bert), output, watch, TRAINING, VALIDATION).go(resume=resume)
+def run(tiny_bert: Path, output: Path, watch: Watch, *, resume: bool = False, **changes: Any) -> None:
+    _Run(make_plan(tiny_bert, **changes), output, watch, TRAINING, VALIDATION).go(resume=resume)
 
 
-@pytest.mark.parametrize("kill_at", [1, 4, 8])
-def test_killed_and_resumed_equals_undisturbed(tiny_bert: Path, tmp_path: Path, kill_at: int) -> None:
+@pytest.mark.parametrize(
+    ("kill_at", "changes"),
+    [(1, {}), (4, {}), (8, {}), (5, {"average_decay": 0.9}), (8, {"accumulate": 2, "schedule": "poly"})],
+)
+def test_killed_and_resumed_equals_undisturbed(
+    tiny_bert: Path, tmp_path: Path, kill_at: int, changes: dict[str, Any]
+) -> None:
     whole = Watch()
-    run(tiny_bert, tmp_path / "whole", whole)
+    run(tiny_bert, tmp_path / "whole", whole, **changes)
     killed = Watch(kill_at)
     with pytest.raises(PlugPulledError):
-        run(tiny_bert, tmp_path / "cut", killed)
+        run(tiny_bert, tmp_path / "cut", killed, **changes)
     resumed = Watch()
-    run(tiny_bert, tmp_path / "cut", resumed, resume=True)
+    run(tiny_bert, tmp_path / "cut", resumed, resume=True, **changes)
     assert len(whole.losses) == 9
     assert resumed.first == (kill_at - 1) // 3 * 3 if kill_at % 3 else kill_at - 3
     assert killed.losses[: resumed.first] + resumed.losses == whole.losses
@@ -121,3 +132,38 @@ def test_the_schedule_warms_up_and_ends_at_zero() -> None:
     assert max(rates) == rates[9]
     assert rates[-1] == pytest.approx(0)
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates[9:]))
+
+
+def test_the_average_is_what_is_saved(tiny_bert: Path, tmp_path: Path) -> None:
+    made = _Run(make_plan(tiny_bert, average_decay=0.9), tmp_path, Watch(), TRAINING, VALIDATION)
+    made.go(resume=False)
+    assert made.average is not None
+    saved = load_file(tmp_path / "last" / "model.safetensors")
+    own = load_file(tmp_path / "last" / "own.safetensors")
+    name = "findings.read_out.all.weight"
+    torch.testing.assert_close(saved[name], made.average.averages[name])
+    torch.testing.assert_close(own[name], dict(made.network.named_parameters())[name].detach())
+    assert not torch.allclose(saved[name], own[name])
+
+
+def test_a_run_without_progress_stops(tiny_bert: Path, tmp_path: Path) -> None:
+    class Counting(Watch):
+        epochs = 0
+
+        def on_epoch(self, epoch: int, losses: Losses, validation: Validation | None) -> None:
+            self.epochs += 1
+
+    watch = Counting()
+    made = _Run(
+        make_plan(tiny_bert, patience=1, learning_rate=0.0, weight_decay=0.0), tmp_path, watch, TRAINING, VALIDATION
+    )
+    assert made.go(resume=False) == 0
+    assert watch.epochs == 2
+
+
+@pytest.mark.parametrize(
+    "changes", [{"accumulate": 0}, {"average_decay": 1.0}, {"patience": 0}, {"patience": 2, "select": "last"}]
+)
+def test_options_without_meaning_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"training.{next(iter(changes))}"):
+        TrainingOptions(**changes)
