@@ -2,7 +2,7 @@
 
 Written in the notation of `phrases.py`. The kinds follow NegEx (Chapman et al. 2001) and ConText (Harkema et al. 2009);
 the phrases are our own, chosen on half of the NegEx test sentences (see `tests/benchmarks/bench_negation.py`). Other
-languages are in `cue_languages.py`.
+languages have modules of their own; `cue_languages.py` holds them together.
 """
 
 from enum import StrEnum

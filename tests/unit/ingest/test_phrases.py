@@ -17,7 +17,7 @@ def found(phrase: str, text: str) -> list[str]:
         ("nodule", "A Nodule, nodules", ["Nodule"]),
         ("nodul*", "Nodule, nodules, nodular", ["Nodule", "nodules", "nodular"]),
         ("*erguss", "Pleuraerguss und Erguss", ["Pleuraerguss", "Erguss"]),
-        ("pleural effusion|effusions", "pleural  effusions\nand pleural\neffusion", ["pleural  effusions", "pleural\neffusion"]),
+        ("pleural mass|masses", "pleural  masses\nand pleural\nmass", ["pleural  masses", "pleural\nmass"]),
         ("no|without evidence of?", "no evidence of x. without evidence", ["no evidence of", "without evidence"]),
         ("the? heart", "the heart, heart", ["the heart", "heart"]),
         ("enlarged ... node", "enlarged left hilar lymph node", ["enlarged left hilar lymph node"]),

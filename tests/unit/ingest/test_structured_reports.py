@@ -36,6 +36,7 @@ def item(
 def write(path: Path, *children: Dataset, sop_class: str = BASIC_TEXT) -> Path:
     dataset = item("CONTAINER", "Radiology Report", *children)
     del dataset.RelationshipType
+    dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = sop_class, generate_uid(), "SR"
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -142,10 +143,6 @@ def test_a_family_history_keeps_its_name(tmp_path: Path) -> None:
 )
 def test_headings_of_other_languages(tmp_path: Path, meaning: str, name: str) -> None:
     path = write(tmp_path / "sr", item("CONTAINER", meaning, item("TEXT", "x", text="y.")))
-    dataset = pydicom.dcmread(path)
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.ContentSequence[0].ConceptNameCodeSequence[0].CodeMeaning = meaning
-    dataset.save_as(path)
     assert [section.name.value for section in read_report(path).sections] == [name]
 
 
