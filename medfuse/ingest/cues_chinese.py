@@ -1,4 +1,4 @@
-"""The words that tell what a Chinese report says of a finding, as `cues.py` for English; accents and case do not matter.
+"""The words that tell what a Chinese report says of a finding, as `cues.py` has them for English.
 
 They follow the way reports are written; no annotated sentences were at hand to measure them on.
 """

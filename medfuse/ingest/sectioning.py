@@ -13,6 +13,7 @@ colon at the start of a line, and drops what it does not name. medspaCy's sectio
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -57,14 +58,19 @@ def _by_title(table: dict[str, dict[SectionName, tuple[str, ...]]]) -> dict[str,
 _SUBTITLES = _by_title(SUBHEADINGS)
 _SECTION_OF = _SUBTITLES | _by_title(HEADINGS)
 _ONE = "|".join(re.escape(t).replace(r"\ ", r"[ \t]{1,3}") for t in sorted(_SECTION_OF, key=len, reverse=True))
-_TITLE = re.compile(rf"(?<!\w)(?:{_ONE})(?!\w)")
-_TITLES = re.compile(rf"(?<!\w)(?:{_ONE})(?!\w)(?:{_JOINER}(?:{_ONE})(?!\w))*")
 _GLUED_TITLES = [fold(t) for name in ANSWER_SECTIONS for t in HEADINGS["zh"][name] if len(t) >= _SHORTEST_GLUED]
 _GLUED = re.compile(
     rf"(?<![^{_BREAKS}])[ \t【]*(?P<title>"
     + "|".join(sorted(_GLUED_TITLES, key=len, reverse=True))
     + rf")(?=[{_IDEOGRAPHS}])"
 )
+
+
+@cache
+def _titles(separator: str) -> re.Pattern[str]:
+    """Known titles, several of them where `separator` may stand between; compiled when the first report is read."""
+    more = rf"(?:{separator}(?:{_ONE})(?!\w))*" if separator else ""
+    return re.compile(rf"(?<!\w)(?:{_ONE})(?!\w){more}")
 
 
 def parse_report(text: str) -> Report:
@@ -145,7 +151,7 @@ def _continues(current: SectionName, heading: _Heading) -> bool:
 
 
 def _known_headings(text: str, folded: str) -> list[_Heading]:
-    headings = [_heading_at(text, folded, match) for match in _TITLES.finditer(folded)]
+    headings = [_heading_at(text, folded, match) for match in _titles(_JOINER).finditer(folded)]
     glued = [_Heading(m.start(), m.end(), _SECTION_OF[m["title"]], False) for m in _GLUED.finditer(folded)]
     return [*(heading for heading in headings if heading is not None), *glued]
 
@@ -162,7 +168,7 @@ def _unknown_headings(text: str, folded: str, known: list[_Heading]) -> list[_He
 
 def _heading_at(text: str, folded: str, match: re.Match[str]) -> _Heading | None:
     """The heading that these words are where they stand, or None where they are words of a sentence."""
-    titles = [" ".join(title.split()) for title in _TITLE.findall(match[0])]
+    titles = [" ".join(title.split()) for title in _titles("").findall(match[0])]
     names = [_SECTION_OF[title] for title in titles]
     name = next((name for name in names if name in ANSWER_SECTIONS), names[0])
     before = folded[max(0, match.start() - _LOOK_BACK) : match.start()]
