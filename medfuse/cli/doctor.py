@@ -104,7 +104,7 @@ def codec_checks() -> list[Check]:
         return [Check(group="codecs", name="pydicom", found="missing", works=False, remedy=_pip("pydicom"))]
     from medfuse.ingest.dicom.codecs import codecs
 
-    remedy = _pip("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "python-gdcm")
+    remedy = _pip("imagecodecs", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
     return [
         Check(
             group="codecs",

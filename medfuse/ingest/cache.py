@@ -14,7 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -27,11 +27,11 @@ from platformdirs import user_cache_path
 import medfuse
 from medfuse.domain import Acquisition, Modality, Series
 from medfuse.errors import StorageError, UnreadableFileError
-from medfuse.ingest.dicom.files import DicomFile, PixelSpan
+from medfuse.ingest.dicom.files import DicomFile, PixelSpan, open_file
 from medfuse.ingest.dicom.header import KnownHeader, PlainHeader
 from medfuse.ingest.dicom.scan import Instance, instance_of
 from medfuse.ingest.grouping import Draft
-from medfuse.ingest.sorting import Problem, Sorted, sort_file
+from medfuse.ingest.sorting import Problem, Sorted
 from medfuse.ingest.tree import FoundFile, Tree
 from medfuse.storage import write_file
 
@@ -154,13 +154,7 @@ class _Names:
             "patient": None if draft.patient_file is None else self._numbers[draft.patient_file],
             "accession": None if draft.accession_file is None else self._numbers[draft.accession_file],
             "path": self._place(draft),
-            "series": [
-                {
-                    **asdict(series),
-                    "files": self._runs(series.files),
-                }
-                for series in draft.series
-            ],
+            "series": [self._series_entry(series) for series in draft.series],
             "reports": self._runs(draft.report_files),
             "segmentations": self._runs(draft.segmentations),
             "problems": [_hide(line, words) for line in draft.problems],
@@ -183,6 +177,10 @@ class _Names:
             reason=entry["reason"],
             detail=self._text(entry["detail"]),
         )
+
+    def _series_entry(self, series: Series) -> dict[str, Any]:
+        entry = {name.name: getattr(series, name.name) for name in fields(Series)}
+        return {**entry, "files": self._runs(series.files), "acquisition": asdict(series.acquisition)}
 
     def _series(self, entry: dict[str, Any]) -> Series:
         made = entry["acquisition"]
@@ -342,11 +340,7 @@ def _key(key: Any) -> Any:
 
 
 def _read_again(path: Path) -> Instance:
-    status = path.stat()
-    what = sort_file(FoundFile(path, status.st_size, 0, 0, 0))
-    if not isinstance(what, Instance):
-        raise UnreadableFileError("has changed")
-    return what
+    return instance_of(open_file(path))
 
 
 def _digest(file: FoundFile) -> str:

@@ -156,7 +156,7 @@ class DicomGrouping:
         self._add_defective()
         places = Places(root)
         for study, members in self._members.items():
-            places.add(study, {instance.path.parent for _, instance in members})
+            places.add(study, folders_of([instance.path for _, instance in members]))
         self._problems: dict[str, list[Problem]] = defaultdict(list)
         for problem in found.problems:
             self._problems[places.only_study(problem.path.parent) or ""].append(problem)
@@ -241,9 +241,14 @@ def _draft_order(draft: Draft) -> tuple[bool, str, str, str]:
     return False, draft.path.as_posix(), draft.study_uid, ""
 
 
+def folders_of(paths: Iterable[Path]) -> set[Path]:
+    """The folders that hold files."""
+    return {Path(folder) for folder in {os.path.dirname(path) for path in paths}}  # noqa: PTH120 - five times faster
+
+
 def common_folder(paths: Sequence[Path]) -> Path:
     """The deepest folder that holds all of these files."""
-    return Path(os.path.commonpath([path.parent for path in paths]))
+    return Path(os.path.commonpath(folders_of(paths)))
 
 
 def _refusal(n_patients: int, instances: Sequence[Instance], refusals: Sequence[str]) -> tuple[str, str]:

@@ -8,8 +8,10 @@ DICOMDIR; SimpleITK's `GetGDCMSeriesIDs` needs the folder of each series and dro
 are read and sorted here.
 """
 
+import gc
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import EllipsisType
@@ -22,7 +24,7 @@ from medfuse.ingest.dicom.scan import DICOMDIR_CLASS
 from medfuse.ingest.grouping import DicomGrouping, Places, assign_texts, common_folder, read_reports
 from medfuse.ingest.nifti import nifti_stem, nifti_study
 from medfuse.ingest.sorting import SortedFiles, problem_lines, sort_tree
-from medfuse.ingest.tree import list_tree
+from medfuse.ingest.tree import Tree, list_tree
 
 _LABEL_FOLDERS = frozenset({"mask", "masks", "label", "labels", "labelstr", "seg", "segs", "segmentations"})
 
@@ -69,11 +71,16 @@ def scan_tree(root: Path, *, cache: Path | EllipsisType | None = ...) -> ScanRes
     tree = list_tree(root)
     folder = root if root.is_dir() else root.parent
     kept = IndexCache.of(tree, cache)
-    known = kept.unchanged() if kept is not None else None
-    if known is not None:
-        return _result([draft.outcome(folder) for draft in known.drafts], known.skipped)
+    with _no_collection():
+        known = kept.unchanged() if kept is not None else None
+        if known is not None:
+            return _result([draft.outcome(folder) for draft in known.drafts], known.skipped)
+        return _scan(tree, folder, kept)
+
+
+def _scan(tree: Tree, folder: Path, kept: IndexCache | None) -> ScanResult:
+    """Look at the files of a tree, those that are not known."""
     found = sort_tree(tree, kept.known_file if kept is not None else None)
-    rejected: list[Rejected] = []
     if found.instances or (found.problems and not found.nifti):
         found.skipped["NIFTI_BESIDE_DICOM"] += len(found.nifti)
         drafts = DicomGrouping(folder, found).drafts()
@@ -84,8 +91,20 @@ def scan_tree(root: Path, *, cache: Path | EllipsisType | None = ...) -> ScanRes
         studies, rejected = _nifti_studies(folder, found)
         outcomes = [*studies, *rejected]
     if not outcomes or _is_nothing(found):
-        raise UsageError(_nothing_found(root, found))
+        raise UsageError(_nothing_found(tree.root, found))
     return _result(outcomes, +found.skipped)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from going through the records of a large tree again and again while they are made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _is_nothing(found: SortedFiles) -> bool:

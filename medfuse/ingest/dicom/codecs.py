@@ -1,7 +1,7 @@
 """Which compressed DICOM can be read here: each transfer syntax, its plugins, and a sample really decoded.
 
 The samples are small files that ship with pydicom. High-Throughput JPEG 2000 has none, so there pydicom's word is
-taken on its plugins. Transfer syntaxes: DICOM PS3.5, section 10 and annex A; PS3.6, table A-1.
+taken on the plugins. Transfer syntaxes: DICOM PS3.5, section 10 and annex A; PS3.6, table A-1.
 """
 
 import logging
@@ -9,6 +9,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medfuse.errors import StudyError
 
 _SAMPLES = {
     "1.2.840.10008.1.2.1.99": "image_dfl.dcm",
@@ -35,7 +40,7 @@ class Codec:
     Args:
         uid: The transfer syntax UID.
         name: Its keyword in DICOM, e.g. `JPEG2000Lossless`.
-        plugins: The libraries that can decode it here; pydicom itself reads what needs none.
+        plugins: The libraries that decode it here, imagecodecs first; pydicom itself reads what needs none.
         sample_decoded: Whether a sample decoded; None where no sample ships with pydicom.
     """
 
@@ -57,27 +62,39 @@ def codecs() -> tuple[Codec, ...]:
 
 
 def _probe(uid: str, sample: str | None) -> Codec:
-    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
-    decoder = get_decoder(uid)
-    plugins = tuple(decoder.available_plugins)
-    if not plugins and decoder.is_available:
-        plugins = ("pydicom",)
-    decoded = _decodes(sample) if sample and plugins else None
-    return Codec(uid=uid, name=UID(uid).keyword, plugins=plugins, sample_decoded=decoded)
+    from medfuse.ingest.dicom.decode import decoder_names
+
+    syntax = UID(uid)
+    compressed = syntax.is_compressed and not syntax.is_deflated
+    plugins = decoder_names(uid) if compressed else ("pydicom",)
+    decoded = _decodes(sample, plugins) if sample and plugins else None
+    return Codec(uid=uid, name=syntax.keyword, plugins=plugins, sample_decoded=decoded)
 
 
-def _decodes(sample: str) -> bool | None:
+def _decodes(sample: str, plugins: tuple[str, ...]) -> bool | None:
+    """Decode a sample as medfuse does; colour ones, which medfuse leaves out, with the same plugin of pydicom."""
     from pydicom import dcmread
     from pydicom.data import get_testdata_file
+
+    from medfuse.ingest.dicom.files import READ_ERRORS, open_file
+    from medfuse.ingest.dicom.pixels import FrameRequest, PixelFormat, read_frames_into
 
     path = get_testdata_file(sample, download=False)
     if not isinstance(path, str):
         return None
     try:
-        return bool(dcmread(path).pixel_array.size)
-    except (RuntimeError, ValueError, AttributeError, NotImplementedError, OSError):
+        file = open_file(Path(path))
+        if (file.header.get("SamplesPerPixel") or 1) == 1:
+            pixels = PixelFormat.of(file)
+            read_frames_into(np.empty((1, *pixels.shape), np.float32), [FrameRequest(pixels)])
+            return True
+        dataset = dcmread(path)
+        if dataset.file_meta.TransferSyntaxUID.is_compressed and plugins[-1] in ("pydicom", "pylibjpeg"):
+            dataset.pixel_array_options(decoding_plugin=plugins[-1])
+        return bool(dataset.pixel_array.size)
+    except (*READ_ERRORS, StudyError):
         return False
 
 

@@ -155,7 +155,7 @@ def open_file(path: Path, *, size: int | None = None, head: bytes | None = None)
         return _plain_file(PlainHeader(source, walk(source)))
     except NotPlainError:
         return _unusual_file(path)
-    except OSError as error:
+    except READ_ERRORS as error:
         raise UnreadableFileError(f"cannot be read ({type(error).__name__})") from error
 
 
@@ -181,7 +181,7 @@ def read_header(path: Path, tags: Sequence[str] | None = None) -> tuple[FileData
                 source, stop_before_pixels=True, force=True, specific_tags=list(tags) if tags is not None else None
             )
             span = _find_pixels(source, dataset)
-    except (*READ_ERRORS, MemoryError) as error:
+    except (*READ_ERRORS, NotPlainError, MemoryError) as error:
         raise UnreadableFileError(f"breaks off or breaks DICOM's rules ({type(error).__name__})") from error
     if deflated:
         dataset.file_meta.TransferSyntaxUID = UID(_DEFLATED)

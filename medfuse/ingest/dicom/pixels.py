@@ -24,7 +24,7 @@ from pydicom.uid import UID
 
 from medfuse.errors import UnreadableFileError, UnreadableSeriesError
 from medfuse.ingest.dicom.decode import RLE_LOSSLESS, FrameFormat, decode_frame, missing_decoder, stream_format
-from medfuse.ingest.dicom.files import READ_ERRORS, DicomFile, PixelSpan, inflate, open_bounded, quiet, transfer_syntax
+from medfuse.ingest.dicom.files import READ_ERRORS, DicomFile, PixelSpan, inflate, open_bounded, quiet
 from medfuse.ingest.dicom.walk import read_at
 
 _FREE_FRAME_BYTES = 64 * 2**20
@@ -93,22 +93,6 @@ class PixelFormat:
         )
         pixels._check()
         return pixels
-
-    @classmethod
-    def read(cls, path: Path, dataset: Any, span: PixelSpan | None) -> "PixelFormat":
-        """As `of`, from a pydicom dataset."""
-        syntax = str(transfer_syntax(dataset) or "")
-        return cls.of(DicomFile(path, dataset, span, syntax, bool(dataset.original_encoding[1]), "", ""))
-
-    def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
-        """Yield stored values of frames."""
-        reader = _Reader(self, None)
-        for index in indices:
-            yield np.array(reader.frame(index))
-
-    def used_bits(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """As `use_bits`, on a copy."""
-        return self.use_bits(stored.copy())
 
     @property
     def is_native(self) -> bool:

@@ -173,6 +173,11 @@ def with_one_study(instances: Sequence[Instance]) -> tuple[list[Instance], dict[
     Returns:
         The instances, and for each study that was put together a line that says so.
     """
+    named: dict[str, set[str]] = defaultdict(set)
+    for instance in instances:
+        named[instance.series_uid].add(instance.study_uid)
+    if all(len(studies) == 1 for studies in named.values()):
+        return list(instances), {}
     groups: dict[tuple[Path, str, str], set[str]] = defaultdict(set)
     sizes: Counter[tuple[Path, str, str]] = Counter()
     keys = [(instance.path.parent, instance.series_uid, instance.patient_key) for instance in instances]
@@ -180,8 +185,6 @@ def with_one_study(instances: Sequence[Instance]) -> tuple[list[Instance], dict[
         groups[key].add(instance.study_uid)
         sizes[key] += 1
     studies = {key: min(uids) for key, uids in groups.items() if key[1] and 1 < len(uids) == sizes[key]}
-    if not studies:
-        return list(instances), {}
     lines: dict[str, tuple[str, ...]] = {}
     for key, study in studies.items():
         line = f"INCONSISTENT_STUDY_UID: series {key[1]}: its {sizes[key]} files name a study each; taken as one study"

@@ -143,7 +143,8 @@ def read_at(path: Path, count: int, position: int) -> bytes:
     """Read up to `count` bytes of a file from `position` on."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
-        os.lseek(descriptor, position, os.SEEK_SET)
+        if position:
+            os.lseek(descriptor, position, os.SEEK_SET)
         return os.read(descriptor, count)
     finally:
         os.close(descriptor)

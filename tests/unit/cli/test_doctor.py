@@ -41,13 +41,13 @@ def test_every_codec_is_tried() -> None:
     checks = {check.name: check for check in codec_checks()}
     assert len(checks) == 14
     assert all(check.works for check in checks.values())
-    assert "gdcm" in checks["JPEGLosslessSV1"].found
+    assert "imagecodecs" in checks["JPEGLosslessSV1"].found
 
 
 def test_a_codec_without_a_plugin_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     from medfuse.ingest.dicom import codecs
 
-    monkeypatch.setattr(codecs, "_decodes", lambda sample: sample != "MR_small_jp2klossless.dcm")
+    monkeypatch.setattr(codecs, "_decodes", lambda sample, plugins: sample != "MR_small_jp2klossless.dcm")
     broken = [check for check in codec_checks() if not check.works]
     assert [check.name for check in broken] == ["JPEG2000Lossless"]
     assert "pylibjpeg-openjpeg" in broken[0].remedy
