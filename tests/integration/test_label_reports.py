@@ -9,6 +9,7 @@ import pytest
 from medfuse.cli.main import main
 from medfuse.domain import Provenance
 from medfuse.ingest.labels import read_labels
+from medfuse.ingest.report_labels import EVIDENCE_COLUMNS
 from medfuse.phantom.write import write_phantom
 
 LEXICON = "configs/labels/chest_ct.yaml"
@@ -63,6 +64,7 @@ def test_evidence_has_offsets_and_no_text_of_the_report(tmp_path: Path) -> None:
     assert text[int(first["start"]) : int(first["end"])] == "nodule"
     assert (first["finding"], first["section"], first["value"], first["cues"]) == ("nodule", "FINDINGS", "ABSENT", "no")
     assert second["accession_number"] == "'=1+1"
+    assert tuple(first) == ("accession_number", *EVIDENCE_COLUMNS)
     assert "Hobbyhorse" not in evidence.read_text()
     assert run(*command, told, "--evidence-text") == 0
     assert "Hobbyhorse" in told.read_text()

@@ -8,6 +8,7 @@ from medfuse.domain import Report, SectionName
 from medfuse.domain.report import SAFE_SECTIONS
 from medfuse.errors import UnreadableReportError
 from medfuse.ingest.reports import MAX_REPORT_BYTES, parse_report, read_report
+from medfuse.ingest.sectioning import _by_title
 
 
 def bodies(report: Report) -> list[tuple[str, str]]:
@@ -208,6 +209,12 @@ def test_what_is_no_text_is_refused(tmp_path: Path, data: bytes, reason: str) ->
     assert caught.value.reason == reason
     assert "\n" not in caught.value.detail
     assert str(tmp_path) not in caught.value.detail
+
+
+def test_a_heading_that_languages_disagree_on_states_the_answer() -> None:
+    tables = {"aa": {SectionName.FINDINGS: ("X",)}, "bb": {SectionName.HISTORY: ("X", "Y")}}
+    assert _by_title(tables) == {"x": SectionName.FINDINGS, "y": SectionName.HISTORY}
+    assert _by_title(dict(reversed(tables.items()))) == {"x": SectionName.FINDINGS, "y": SectionName.HISTORY}
 
 
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:

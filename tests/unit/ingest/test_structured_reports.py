@@ -131,6 +131,13 @@ def test_codes_and_measurements_are_told_in_words(tmp_path: Path) -> None:
     assert report.select((SectionName.FINDINGS,)) == "Nodule.\nLocation: Right upper lobe\nDiameter: 8 mm"
 
 
+def test_measurements_without_any_text_are_no_report(tmp_path: Path) -> None:
+    path = write(tmp_path / "sr", item("CONTAINER", "Findings", coded("NUM", "Diameter", "8"), code="121070"))
+    with pytest.raises(UnreadableReportError) as caught:
+        read_report(path)
+    assert caught.value.reason == "EMPTY_REPORT"
+
+
 def test_a_family_history_keeps_its_name(tmp_path: Path) -> None:
     family = item("CONTAINER", "Family history", item("TEXT", "Detail", text="Dementia."))
     report = read_report(write(tmp_path / "sr", item("CONTAINER", "History", family, code="121060")))
