@@ -30,6 +30,10 @@ LEVELS_MM = (6.0, 3.0, 1.5)
 MOST_SAMPLES = 50_000
 """Voxels that the metric looks at, chosen at random with a fixed seed."""
 
+MOST_RESTARTS = 6
+SETTLED_GAIN = 0.002
+"""The optimiser is started again from where it ended until normalised mutual information grows by less than this."""
+
 MOST_FIGURE_VOXELS = 400_000
 """About how many places the quality figure is taken from."""
 
@@ -93,9 +97,7 @@ def register_rigid(fixed: Volume, moving: Volume) -> RigidMatch:
     centre = fixed.geometry.centre_mm
     start, matrix = _best_start(*levels[0], centre)
     for mm, (still, moved) in zip(LEVELS_MM[1:], levels[1:], strict=True):
-        refined = _optimised(still, moved, matrix, centre, mm)
-        # A step of gradient descent can leave the optimum for good; what got worse is dropped.
-        matrix = max(matrix, refined, key=lambda each: mutual_information(still, moved, each)[0])
+        matrix = _settled(still, moved, matrix, centre, mm)
     before, _ = mutual_information(*levels[-1], np.eye(4))
     after, overlap = mutual_information(*levels[-1], matrix)
     angle = _angle_deg(matrix)
@@ -198,7 +200,7 @@ def _best_start(fixed: Level, moving: Level, centre: NDArray[np.float64]) -> tup
     """The start whose optimum on the coarsest level is best, and that optimum."""
     best: tuple[float, Matrix, Matrix] | None = None
     for start in _starts(fixed, moving, centre):
-        found = _optimised(fixed, moving, start, centre, LEVELS_MM[0])
+        found = _settled(fixed, moving, start, centre, LEVELS_MM[0])
         quality, overlap = mutual_information(fixed, moving, found)
         quality -= 0 if overlap >= LEAST_OVERLAP else 1  # a sliver of overlap can look alike by chance
         if best is None or quality > best[0]:
@@ -221,6 +223,24 @@ def _bright(values: NDArray[np.float32], grid: VolumeGeometry) -> NDArray[np.flo
     """The centre of mass of the values above their minimum, LPS mm."""
     mass = values - values.min()
     return grid.affine.apply(ndimage.center_of_mass(mass)) if mass.any() else grid.centre_mm
+
+
+def _settled(fixed: Level, moving: Level, start: Matrix, centre: NDArray[np.float64], step_mm: float) -> Matrix:
+    """The matrix from which the optimiser finds no better one.
+
+    Gradient descent ends when its steps have become short, which in a narrow valley is before the optimum, and may
+    leave an optimum for good: it is started again from where it ended, and what got worse is dropped.
+    """
+    best, quality = start, mutual_information(fixed, moving, start)[0]
+    for _ in range(MOST_RESTARTS):
+        found = _optimised(fixed, moving, best, centre, step_mm)
+        reached, _ = mutual_information(fixed, moving, found)
+        gained = reached - quality
+        if gained > 0:
+            best, quality = found, reached
+        if gained < SETTLED_GAIN:
+            break
+    return best
 
 
 def _optimised(fixed: Level, moving: Level, start: Matrix, centre: NDArray[np.float64], step_mm: float) -> Matrix:

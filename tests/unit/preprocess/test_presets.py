@@ -316,6 +316,11 @@ def test_one_ct_fills_two_windows() -> None:
     assert choose_series([one], rules) == {"ct_soft": one, "ct_lung": one}
 
 
+def test_a_series_is_shared_only_where_both_channels_may() -> None:
+    one = series("Thorax", modality=Modality.CT, kernel="B30f")
+    assert choose_series([one], [ChannelRule(name="ct"), ChannelRule(preset="ct_soft")]) == {"ct": one}
+
+
 def test_axial_slices_go_before_thinner_coronal_ones_in_ct() -> None:
     axial = series("Thorax 1.5", "axial", 1, Modality.CT, orientation="axial", spacing_mm=(0.7, 0.7, 1.5))
     coronal = series("Thorax COR", "coronal", 2, Modality.CT, orientation="coronal", spacing_mm=(0.7, 0.7, 1.0))

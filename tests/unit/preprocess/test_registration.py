@@ -69,7 +69,7 @@ def brain() -> dict[str, Volume]:
 @pytest.mark.parametrize(
     ("channel", "angles", "shift"),
     [
-        ("t1ce", (4, -3, 6), (6, -9, 7)),
+        ("t1ce", (15, -12, 10), (0, 0, 30)),
         ("flair", (-8, 6, 12), (25, 10, -18)),
         pytest.param("t2", (3, 3, -20), (150, -300, 400), marks=pytest.mark.slow),
     ],
@@ -81,7 +81,7 @@ def test_a_known_movement_of_the_made_brain_is_found(
     truth = rigid(angles, shift, fixed.geometry.centre_mm)
     match = register_rigid(fixed, moved(resampled(brain[channel]), truth))
     assert match.accepted, match.refusal
-    assert surface_error_mm(match.matrix_lps, truth, fixed.geometry.centre_mm) < 1.5  # voxels are 3.5 to 5 mm
+    assert surface_error_mm(match.matrix_lps, truth, fixed.geometry.centre_mm) < 1.0  # voxels are 3.5 to 5 mm
     assert 1 <= match.nmi_before < match.nmi_after < 2
     assert match.rotation_deg == pytest.approx(np.degrees(Rotation.from_matrix(truth[:3, :3]).magnitude()), abs=1)
 
@@ -278,7 +278,7 @@ def test_a_real_study_of_several_frames_of_reference_comes_onto_one_grid(
         assert alignment is not None
         assert alignment.applied
         # Slices of 6.5 mm, and series that were registered to one another before with an error of their own.
-        assert surface_error_mm(np.array(alignment.matrix_lps), truths[name], middle) < 2.0
+        assert surface_error_mm(np.array(alignment.matrix_lps), truths[name], middle) < 1.5
     original = prepare_study(find_studies(shared_data / "brain-mr-dicom").studies[0], recipe)
     assert original.grid.is_close(prepared.grid)
     for index in (2, 3):
