@@ -111,6 +111,7 @@ def _study(study: "Study", rules: "Sequence[ChannelRule] | None") -> dict[str, A
                 "modality": one.modality.value,
                 "description": one.description,
                 "files": len(one.files),
+                "nifti_file": one.files[0].name if one.is_nifti else None,
                 "slices": slices_of(one),
                 **{name: value for name, value in asdict(one.acquisition).items() if name != "n_slices"},
             }

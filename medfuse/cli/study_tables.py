@@ -78,7 +78,7 @@ def _series_table(series: "Sequence[Series]") -> Table:
         table.add_row(
             visible(name_of(one)),
             one.modality.value,
-            visible(one.description or (f"({made.protocol})" if made.protocol else "")),
+            visible(named(one)),
             visible(made.orientation),
             _slices(one),
             Text("" if made.spacing_mm is None else " x ".join(f"{mm:.3g}" for mm in made.spacing_mm)),
@@ -92,6 +92,12 @@ def name_of(series: "Series") -> str:
     """The series number and the part; the end of the UID where there is no number."""
     number = f"#{series.number}" if series.number is not None else f"..{series.series_instance_uid[-8:]}"
     return f"{number}/{series.part}" if series.part else number
+
+
+def named(series: "Series") -> str:
+    """The description; in brackets the protocol name, or the name of a NIfTI file, where there is none."""
+    other = series.acquisition.protocol or (series.files[0].name if series.is_nifti else "")
+    return series.description or (f"({other})" if other else "")
 
 
 def _slices(series: "Series") -> str:
@@ -150,8 +156,7 @@ def _line(console: Console, start: str, candidate: "Candidate", why: str) -> Non
 
 def _name(candidate: "Candidate") -> Text:
     series = candidate.series
-    named = series.description or series.acquisition.protocol
-    return visible(f"{name_of(series)} {named}" if named else name_of(series))
+    return visible(f"{name_of(series)} {named(series)}".rstrip())
 
 
 def _parts(candidate: "Candidate") -> str:

@@ -189,3 +189,13 @@ def test_a_real_ct_fits_the_ct_presets(
     out = said(capfd, shared_data / folder)
     assert f"channel {preset}: " in out
     assert "channel t1" not in out
+
+
+def test_a_nifti_study_is_named_by_its_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import nibabel
+    import numpy as np
+
+    nibabel.save(nibabel.Nifti1Image(np.zeros((5, 6, 7), np.int16), np.eye(4)), tmp_path / "scan_7.nii.gz")
+    assert "(scan_7.nii.gz)" in said(capfd, tmp_path)
+    (one,) = json.loads(said(capfd, tmp_path, "--json"))["studies"]
+    assert (one["series"][0]["nifti_file"], one["series"][0]["slices"]) == ("scan_7.nii.gz", 7)
