@@ -14,7 +14,7 @@ endif
 STAMP := $(VENV)/.medfuse-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format review bench bench-fusion wheel clean
+.PHONY: help install demo test test-slow check format review bench bench-dicom bench-fusion wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,9 @@ review: install ## Open the dashboard on scored studies (DIR=demo/brain_mr/resul
 
 bench: install ## Measure the speed of reading and scoring (BENCH_FLAGS="--checkpoint RUN")
 	$(BIN)/python tests/benchmarks/bench_speed.py $(BENCH_FLAGS)
+
+bench-dicom: install ## Measure the reading of DICOM beside other tools (BENCH_FLAGS="--part read")
+	$(BIN)/python tests/benchmarks/bench_dicom.py $(BENCH_FLAGS)
 
 bench-fusion: install ## Measure what fusion adds on the real hippocampus set: three rows, one table
 	$(BIN)/python tests/benchmarks/bench_fusion.py --output runs/bench-fusion
