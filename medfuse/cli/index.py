@@ -29,19 +29,25 @@ def index(
         Path | None, typer.Option("--labels", help="A CSV file of labels: one row a study, one column a finding.")
     ] = None,
     finding: Annotated[
-        list[str] | None, typer.Option("--finding", help="A column of the label file to take (repeat); default all.")
+        list[str] | None, typer.Option("--finding", help="A column of the labels to take (repeat); default all.")
     ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Read every header again, and keep nothing for the next time.")
+    ] = False,
 ) -> None:
     """List the studies of a folder in a manifest, one row a study.
 
     DICOM is found by content, whatever the files are called, with the reports (.txt, DICOM SR) and the segmentations
-    (DICOM SEG) that belong to it. The columns are explained in data_manifests/README.md. Exit code 1 says that some
+    (DICOM SEG, RTSTRUCT) that belong to it; a public data set is read in its own layout, with the labels that come with
+    it. What was read of a large folder is kept in the user's cache folder (or MEDFUSE_CACHE_DIR), without names, and
+    spares the reading next time. The columns are explained in data_manifests/README.md. Exit code 1 says that some
     studies were rejected; the others are in the manifest.
     """
-    _check_use(output, labels, finding)
+    _check_use(output, labels)
 
     from rich.console import Console
 
+    from medfuse.ingest.importers import find_importer
     from medfuse.ingest.labels import join_labels, read_labels
     from medfuse.ingest.manifest import row_of, write_manifest
     from medfuse.ingest.scan import find_studies
@@ -49,7 +55,12 @@ def index(
     err = Console(stderr=True)
     read = None if labels is None else read_labels(labels)
     with err.status(f"Looking for studies under {path} ..."):
-        found = find_studies(path)
+        found = find_studies(path, cache=None if no_cache else ...)
+    importer = find_importer(path)
+    if read is None and importer is not None:
+        read = importer.labels(path, found.studies)
+    if finding and read is None:
+        raise UsageError("--finding names columns of labels, and there are none; give the file with --labels")
     joined: dict[str, dict[str, LabelValue]] = {}
     if read is not None:
         joined = join_labels(found.studies, read, finding or None, rejected=found.rejected)
@@ -61,19 +72,20 @@ def index(
     write_manifest(output, rows)
     out = Console()
     out.print(_summary(rows, found))
+    if importer is not None:
+        its_own = f"; labels from its own tables ({importer.label_provenance})" if joined and labels is None else ""
+        out.print(f"Read as {importer.name}{its_own}.", highlight=False, markup=False)
     out.print(f"Wrote {output}: {len(rows)} {'study' if len(rows) == 1 else 'studies'}.", highlight=False, markup=False)
     if found.rejected:
         raise typer.Exit(1)
 
 
-def _check_use(output: Path, labels: Path | None, finding: "list[str] | None") -> None:
+def _check_use(output: Path, labels: Path | None) -> None:
     """Refuse, before anything is read, what cannot end well."""
     if not output.absolute().parent.is_dir():
         raise UsageError(f"--output {output}: its folder does not exist; make it first")
     if output.is_dir():
         raise UsageError(f"--output {output} is a folder; expected the name of a .csv file")
-    if finding and labels is None:
-        raise UsageError("--finding names columns of a label file; give the file with --labels")
     if labels is not None and output.resolve() == labels.resolve():
         raise UsageError(f"--output {output} would replace the label file; choose another name")
 

@@ -12,6 +12,7 @@ import gc
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import EllipsisType
@@ -27,6 +28,8 @@ from medfuse.ingest.sorting import SortedFiles, problem_lines, sort_tree
 from medfuse.ingest.tree import Tree, list_tree
 
 _LABEL_FOLDERS = frozenset({"mask", "masks", "label", "labels", "labelstr", "seg", "segs", "segmentations"})
+_CHOSEN_CACHE: ContextVar[Path | EllipsisType | None] = ContextVar("chosen_cache", default=...)
+"""What `find_studies` was told, for importers that scan trees themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,13 @@ def find_studies(root: Path, *, cache: Path | EllipsisType | None = ...) -> Scan
     from medfuse.ingest.importers import find_importer
 
     importer = find_importer(root)
-    return importer.studies(root) if importer is not None else scan_tree(root, cache=cache)
+    if importer is None:
+        return scan_tree(root, cache=cache)
+    token = _CHOSEN_CACHE.set(cache)
+    try:
+        return importer.studies(root)
+    finally:
+        _CHOSEN_CACHE.reset(token)
 
 
 def scan_tree(root: Path, *, cache: Path | EllipsisType | None = ...) -> ScanResult:
@@ -70,7 +79,7 @@ def scan_tree(root: Path, *, cache: Path | EllipsisType | None = ...) -> ScanRes
     root = root.parent if _is_dicomdir(root) else root
     tree = list_tree(root)
     folder = root if root.is_dir() else root.parent
-    kept = IndexCache.of(tree, cache)
+    kept = IndexCache.of(tree, _CHOSEN_CACHE.get() if cache is ... else cache)
     with _no_collection():
         known = kept.unchanged() if kept is not None else None
         if known is not None:

@@ -14,6 +14,7 @@ Sources: DICOM PS3.5 annex A.4 (encapsulation) and annex G (RLE); ITU-T T.81 B.2
 T.800 A.5.1 (SIZ marker).
 """
 
+import re
 import struct
 from collections.abc import Callable
 from functools import cache
@@ -44,6 +45,8 @@ _PLUGINS = {RLE_LOSSLESS: "pydicom", **dict.fromkeys((*(_CODECS.keys() - {RLE_LO
 process on some broken code streams."""
 
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
+_START_OF_SCAN = 0xDA
+_FRAME_MARKER = re.compile(b"\xff[" + b"".join(b"\\x%02x" % marker for marker in sorted(_START_OF_FRAME)) + b"]")
 _NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
@@ -154,23 +157,29 @@ def _checked_format(stream: bytes, frame: FrameFormat) -> StreamFormat:
 
 
 def _jpeg_format(stream: bytes) -> StreamFormat | None:
+    """The one frame header of a JPEG or JPEG-LS stream; decoders believe the last of several."""
     if stream[:2] != b"\xff\xd8":
         return None
+    found: StreamFormat | None = None
     at = 2
-    while at < len(stream):
+    while at + 4 <= len(stream):
         if stream[at] != 0xFF:
             return None
         marker = stream[at + 1]
+        if marker in _START_OF_FRAME:
+            precision, rows, columns, components = struct.unpack_from(">BHHB", stream, at + 4)
+            if found is not None:
+                return None
+            found = StreamFormat((rows, columns), components, precision, signed=False)
+        elif marker == _START_OF_SCAN:
+            return None if _FRAME_MARKER.search(stream, at) else found
         if marker == 0xFF:
             at += 1
-        elif marker in _START_OF_FRAME:
-            precision, rows, columns, components = struct.unpack_from(">BHHB", stream, at + 4)
-            return StreamFormat((rows, columns), components, precision, signed=False)
         elif marker in _NO_LENGTH:
             at += 2
         else:
             at += 2 + max(2, int.from_bytes(stream[at + 2 : at + 4], "big"))
-    return None
+    return found
 
 
 def _jpeg2000_format(stream: bytes) -> StreamFormat | None:
