@@ -14,7 +14,6 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -25,13 +24,10 @@ import pydicom
 from platformdirs import user_cache_path
 
 import medfuse
-from medfuse.domain import Acquisition, Modality, Series
 from medfuse.errors import StorageError, UnreadableFileError
-from medfuse.ingest.dicom.files import DicomFile, PixelSpan, open_file
-from medfuse.ingest.dicom.header import KnownHeader, PlainHeader
-from medfuse.ingest.dicom.scan import Instance, instance_of
+from medfuse.ingest.cache_entries import DraftEntries, FileEntries
 from medfuse.ingest.grouping import Draft
-from medfuse.ingest.sorting import Problem, Sorted
+from medfuse.ingest.sorting import Sorted
 from medfuse.ingest.tree import FoundFile, Tree
 from medfuse.storage import write_file
 
@@ -43,7 +39,6 @@ LEAST_FILES = 1000
 
 _FORMAT = "medfuse index 1"
 _MOST_TREES = 32
-_IDENTITY = ("PatientID", "AccessionNumber")
 _BROKEN = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, UnreadableFileError)
 
 logger = logging.getLogger(__name__)
@@ -87,7 +82,7 @@ class IndexCache:
             kept = _read(self._tree_path)
             if kept is None or kept["tree"] != self._tree.fingerprint:
                 return None
-            names = _Names(self._tree)
+            names = DraftEntries(self._tree)
             drafts = [names.draft(entry) for entry in kept["drafts"]]
             skipped = {str(reason): int(count) for reason, count in kept["skipped"].items()}
         except _BROKEN as error:
@@ -112,7 +107,7 @@ class IndexCache:
             skipped: Reason -> number of files.
             each: What each of its files is.
         """
-        names = _Names(self._tree)
+        names = DraftEntries(self._tree)
         kept = {
             "tree": self._tree.fingerprint,
             "drafts": [names.entry(draft) for draft in drafts],
@@ -120,248 +115,19 @@ class IndexCache:
         }
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write(self._files_path, _Records.entries(self._tree.files, each))
+            _write(self._files_path, FileEntries.entries(self._tree.files, each))
             _write(self._tree_path, kept)
             _forget_oldest(self._folder)
         except (StorageError, OSError) as error:
             logger.info("the index cache cannot be written (%s)", type(error).__name__)
 
     @cached_property
-    def _known_files(self) -> "_Records":
+    def _known_files(self) -> "FileEntries":
         try:
             kept = _read(self._files_path)
-            return _Records(self._tree, kept or {})
+            return FileEntries(self._tree, kept or {})
         except _BROKEN:
-            return _Records(self._tree, {})
-
-
-class _Names:
-    """Drafts with files as numbers in the order of the tree, and back."""
-
-    def __init__(self, tree: Tree) -> None:
-        self._files = [file.path for file in tree.files]
-        self._root = tree.folder
-
-    @cached_property
-    def _numbers(self) -> dict[Path, int]:
-        return {path: number for number, path in enumerate(self._files)}
-
-    def entry(self, draft: Draft) -> dict[str, Any]:
-        """A draft as JSON."""
-        words = self._vocabulary(draft) if draft.problems or draft.detail else {}
-        return {
-            "uid": draft.study_uid,
-            "patient": None if draft.patient_file is None else self._numbers[draft.patient_file],
-            "accession": None if draft.accession_file is None else self._numbers[draft.accession_file],
-            "path": self._place(draft),
-            "series": [self._series_entry(series) for series in draft.series],
-            "reports": self._runs(draft.report_files),
-            "segmentations": self._runs(draft.segmentations),
-            "problems": [_hide(line, words) for line in draft.problems],
-            "reason": draft.reason,
-            "detail": _hide(draft.detail, words),
-        }
-
-    def draft(self, entry: dict[str, Any]) -> Draft:
-        """The draft of its JSON; whose it is comes from the files."""
-        patient, accession = self._identity(entry["patient"], entry["accession"])
-        return Draft(
-            study_uid=entry["uid"],
-            patient_key=patient,
-            accession_number=accession,
-            path=self._root if entry["path"] is None else self._files[entry["path"][0]].parents[entry["path"][1]],
-            series=tuple([self._series(one) for one in entry["series"]]),
-            report_files=self._paths(entry["reports"]),
-            segmentations=self._paths(entry["segmentations"]),
-            problems=tuple([self._text(pieces) for pieces in entry["problems"]]),
-            reason=entry["reason"],
-            detail=self._text(entry["detail"]),
-        )
-
-    def _series_entry(self, series: Series) -> dict[str, Any]:
-        entry = {name.name: getattr(series, name.name) for name in fields(Series)}
-        return {**entry, "files": self._runs(series.files), "acquisition": asdict(series.acquisition)}
-
-    def _series(self, entry: dict[str, Any]) -> Series:
-        made = entry["acquisition"]
-        spacing = made["spacing_mm"]
-        acquisition = Acquisition(
-            **{
-                **made,
-                "spacing_mm": None if spacing is None else tuple(spacing),
-                "image_type": tuple(made["image_type"]),
-            }
-        )
-        return Series(
-            **{
-                **entry,
-                "files": self._paths(entry["files"]),
-                "modality": Modality(entry["modality"]),
-                "acquisition": acquisition,
-            }
-        )
-
-    def _identity(self, patient: int | None, accession: int | None) -> tuple[str, str]:
-        instances = {n: _read_again(self._files[n]) for n in {patient, accession} if n is not None}
-        return (
-            "" if patient is None else instances[patient].patient_key,
-            "" if accession is None else instances[accession].accession_number,
-        )
-
-    def _runs(self, paths: Sequence[Path]) -> list[list[int]]:
-        """Numbers of files as first and length of each run of neighbours."""
-        runs: list[list[int]] = []
-        for number in [self._numbers[path] for path in paths]:
-            if runs and runs[-1][0] + runs[-1][1] == number:
-                runs[-1][1] += 1
-            else:
-                runs.append([number, 1])
-        return runs
-
-    def _paths(self, runs: Sequence[Sequence[int]]) -> tuple[Path, ...]:
-        paths: list[Path] = []
-        for first, length in runs:
-            if not 0 <= first < first + length <= len(self._files):
-                raise ValueError("no such files")
-            paths += self._files[first : first + length]
-        return tuple(paths)
-
-    def _place(self, draft: Draft) -> list[int] | None:
-        """A folder, as a file below it and how many folders it is up from there."""
-        for path in draft.mentioned[:1] if draft.study_uid else ():
-            for up, parent in enumerate(path.parents):
-                if parent == draft.path:
-                    return [self._numbers[path], up]
-        return None
-
-    def _vocabulary(self, draft: Draft) -> dict[str, list[Any]]:
-        """Names that texts about a draft may hold, and how to make them anew."""
-        words: dict[str, list[Any]] = {}
-        for path in draft.mentioned:
-            number = self._numbers[path]
-            words.setdefault(path.name, ["name", number])
-            words.setdefault(path.relative_to(self._root).as_posix(), ["path", number])
-        place = self._place(draft)
-        if place is not None:
-            words.setdefault(draft.path.relative_to(self._root).as_posix(), ["folder", *place])
-        return {word: code for word, code in words.items() if word != "."}
-
-    def _text(self, pieces: Sequence[Any]) -> str:
-        return "".join([piece if isinstance(piece, str) else self._word(*piece) for piece in pieces])
-
-    def _word(self, kind: str, number: int, up: int = 0) -> str:
-        path = self._files[number]
-        if kind == "name":
-            return path.name
-        return (path if kind == "path" else path.parents[up]).relative_to(self._root).as_posix()
-
-
-class _Records:
-    """What headers said, by file.
-
-    Args:
-        tree: The tree as it is now.
-        kept: What was kept of it.
-    """
-
-    def __init__(self, tree: Tree, kept: dict[str, Any]) -> None:
-        self._records: dict[str, Any] = kept.get("files", {})
-        self._schemas = [[_key(key) for key in keys] for keys in kept.get("schemas", [])]
-        self._values = [tuple(value) if isinstance(value, list) else value for value in kept.get("values", [])]
-        self._people: dict[int, tuple[str, str]] = {}
-        self._witnesses: dict[int, Path] = {}
-        if self._records:
-            for file in tree.files:
-                record = self._records.get(_digest(file))
-                if isinstance(record, list) and len(record) > 1:
-                    self._witnesses.setdefault(record[0], file.path)
-
-    def what(self, file: FoundFile) -> Sorted | None:
-        """What a file is, or None where it has to be looked at."""
-        record = self._records.get(_digest(file)) if self._records else None
-        if record is None or isinstance(record, str):
-            return record
-        if len(record) == 1:
-            return Problem(record[0], file.path)
-        person, schema, *numbers = record
-        values = [self._values[number] for number in numbers]
-        syntax, sop_class, sop_uid, span = values[:4]
-        header = KnownHeader(dict(zip(self._schemas[schema], values[4:], strict=True)))
-        opened = DicomFile(file.path, header, span and PixelSpan(*span), syntax, True, sop_class, sop_uid)
-        patient_key, accession_number = self._person(person)
-        return instance_of(opened)._replace(patient_key=patient_key, accession_number=accession_number)
-
-    def _person(self, number: int) -> tuple[str, str]:
-        """Whose a file is: read from the header of one of this person's files."""
-        if number not in self._people:
-            instance = _read_again(self._witnesses[number])
-            self._people[number] = instance.patient_key, instance.accession_number
-        return self._people[number]
-
-    @classmethod
-    def entries(cls, files: Sequence[FoundFile], each: Sequence[Sorted]) -> dict[str, Any]:
-        """What each file is, as JSON; files that only pydicom can read are left out."""
-        people: dict[tuple[str, str], int] = {}
-        schemas: dict[tuple[Any, ...], int] = {}
-        numbers: dict[tuple[type, Any], int] = {}
-        records: dict[str, Any] = {}
-        for file, what in zip(files, each, strict=True):
-            if isinstance(what, Instance):
-                opened = what.file
-                header = None if opened is None else opened.header
-                if opened is None or not isinstance(header, PlainHeader | KnownHeader) or not _is_simple(header):
-                    continue
-                keys = tuple(header.values)
-                named = people.setdefault((what.patient_key, what.accession_number), len(people))
-                span = None if opened.span is None else tuple(opened.span)
-                values = [opened.syntax, opened.sop_class_uid, opened.sop_instance_uid, span]
-                values += [value for key, value in header.values.items() if key not in _IDENTITY]
-                found = [numbers.setdefault((value.__class__, value), len(numbers)) for value in values]
-                records[_digest(file)] = [named, schemas.setdefault(keys, len(schemas)), *found]
-            else:
-                records[_digest(file)] = [what.reason] if isinstance(what, Problem) else what
-        return {
-            "files": records,
-            "schemas": [[key for key in keys if key not in _IDENTITY] for keys in schemas],
-            "values": [value for _, value in numbers],
-        }
-
-
-def _is_simple(header: PlainHeader | KnownHeader) -> bool:
-    """Whether all that was read of a header is text and numbers; bytes may hold names."""
-    return _SIMPLE.issuperset(map(type, header.values.values()))
-
-
-_SIMPLE = frozenset({str, int, float, tuple, type(None)})
-
-
-def _key(key: Any) -> Any:
-    return tuple(key) if isinstance(key, list) else key
-
-
-def _read_again(path: Path) -> Instance:
-    return instance_of(open_file(path))
-
-
-def _digest(file: FoundFile) -> str:
-    path, *rest = file
-    return blake2b(f"{path}\0{rest}".encode(errors="surrogateescape"), digest_size=12).hexdigest()
-
-
-def _hide(text: str, words: dict[str, list[Any]]) -> list[Any]:
-    """Cut a text at the names in it, and put their codes in place of them; the longest name wins."""
-    pieces: list[Any] = [text]
-    for word in sorted(words, key=len, reverse=True):
-        if word not in text:
-            continue
-        split: list[Any] = []
-        for piece in pieces:
-            parts = piece.split(word) if isinstance(piece, str) else [piece]
-            for n, part in enumerate(parts):
-                split += [words[word]] if n else []
-                split += [part] if part else []
-        pieces = split
-    return pieces
+            return FileEntries(self._tree, {})
 
 
 @cache
