@@ -237,6 +237,22 @@ def test_row_03_an_orientation_that_drifts_is_no_stack(tmp_path: Path) -> None:
     assert all(volume.geometry.shape[2] == 1 for volume in outcome(tmp_path).volumes.values())
 
 
+@pytest.mark.parametrize("degrees", [0.1, 0.3])
+def test_row_03_slices_turned_by_a_fraction_of_a_degree_are_no_noise(tmp_path: Path, degrees: float) -> None:
+    """A turn of 0.1 degrees moves the far corner of a 400 mm slice by 0.7 mm."""
+    truth = truth_of((6, 5, 8))
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turned = decimals([cosine, sine, 0, -sine, cosine, 0])
+    write(slices(truth, each=lambda k: {"ImageOrientationPatient": turned} if k % 2 else {}), tmp_path)
+    assert all(volume.geometry.shape[2] < 8 for volume in outcome(tmp_path).volumes.values())
+
+
+def test_row_03_a_pixel_spacing_that_differs_by_half_a_per_cent_is_no_noise(tmp_path: Path) -> None:
+    truth = truth_of((6, 5, 8))
+    write(slices(truth, each=lambda k: {"PixelSpacing": [1.5, 0.5025]} if k % 2 else {}), tmp_path)
+    assert all(volume.geometry.shape[2] < 8 for volume in outcome(tmp_path).volumes.values())
+
+
 # Row 4: uneven spacing.
 
 

@@ -130,6 +130,10 @@ FOURTH: dict[str, list[dict[str, Any]]] = {
         {"macros": {"MRImageFrameTypeSequence": {"ComplexImageComponent": kind, "FrameType": ["ORIGINAL", "PRIMARY"]}}}
         for kind in ("MAGNITUDE", "PHASE")
     ],
+    "phase by frame type": [
+        {"macros": {"MRImageFrameTypeSequence": {"FrameType": ["ORIGINAL", "PRIMARY", kind, "NONE"]}}}
+        for kind in ("M", "P")
+    ],
     "cardiac": [
         {"macros": {"CardiacSynchronizationSequence": {"NominalCardiacTriggerDelayTime": 90.0 * n}}} for n in range(4)
     ],
@@ -151,7 +155,7 @@ def test_row_11_and_16_a_fourth_dimension_becomes_volumes(tmp_path: Path, case: 
     for volume in found.volumes.values():
         match = next(n for n, truth in enumerate(truths) if same(volume, truth))
         assert_same(volume, truths.pop(match))
-    word = {"time": "time", "echo": "echo", "b": "b-", "complex": "phase"}.get(case, "")
+    word = {"time": "time", "echo": "echo", "b": "b-", "complex": "phase", "phase by frame type": "phase"}.get(case, "")
     assert any(word in name for name in found.parts)
 
 

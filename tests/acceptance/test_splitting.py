@@ -67,6 +67,8 @@ Telling = Mapping[Any, Any] | Callable[[int], Mapping[Any, Any]]
 GE, SIEMENS = {(0x0043, 0x10, "LO"): "GEMS_PARM_01"}, {(0x0019, 0x10, "LO"): "SIEMENS MR HEADER"}
 DIRECTIONS = ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
 
+MAKERS = {" of GE": "GE MEDICAL SYSTEMS", " of Siemens": "SIEMENS", " of Philips": "Philips Medical Systems"}
+
 TELLING_TAGS: dict[str, tuple[str, list[Telling]]] = {
     "echo": ("MR", [{"EchoTime": 4.6, "EchoNumbers": 1}, {"EchoTime": 9.2, "EchoNumbers": 2}]),
     "echo time alone": ("MR", [{"EchoTime": 4.6}, {"EchoTime": 9.2}, {"EchoTime": 13.8}]),
@@ -77,6 +79,33 @@ TELLING_TAGS: dict[str, tuple[str, list[Telling]]] = {
     "b of GE": ("MR", [{**GE, (0x0043, 0x1039, "IS"): [b, 8, 0, 0]} for b in (0, 800)]),
     "b of Siemens": ("MR", [{**SIEMENS, (0x0019, 0x100C, "IS"): str(b)} for b in (0, 1000)]),
     "gradient": ("MR", [{"DiffusionBValue": 1000.0, "DiffusionGradientOrientation": d} for d in DIRECTIONS]),
+    "gradient of Siemens": (
+        "MR",
+        [{**SIEMENS, (0x0019, 0x100C, "IS"): "1000", (0x0019, 0x100E, "FD"): d} for d in DIRECTIONS],
+    ),
+    "gradient of GE": (
+        "MR",
+        [
+            {
+                (0x0019, 0x10, "LO"): "GEMS_ACQU_01",
+                **GE,
+                (0x0043, 0x1039, "IS"): [1000, 8, 0, 0],
+                **{(0x0019, 0x10BB + axis, "DS"): value for axis, value in enumerate(d)},
+            }
+            for d in DIRECTIONS
+        ],
+    ),
+    "gradient of Philips": (
+        "MR",
+        [
+            {
+                "DiffusionBValue": 1000.0,
+                (0x2005, 0x10, "LO"): "Philips MR Imaging DD 001",
+                **{(0x2005, 0x10B0 + axis, "FL"): value for axis, value in enumerate(d)},
+            }
+            for d in DIRECTIONS
+        ],
+    ),
     "phase": ("MR", [{"ImageType": ["ORIGINAL", "PRIMARY", kind, "FFE"]} for kind in ("M", "P")]),
     "complex": ("MR", [{"ComplexImageComponent": kind} for kind in ("MAGNITUDE", "PHASE")]),
     "acquisition": ("CT", [{"AcquisitionNumber": n + 1, "AcquisitionTime": f"1200{10 * n:02d}"} for n in range(2)]),
@@ -97,7 +126,9 @@ def told_apart(case: str) -> tuple[list[Truth], list[Dataset]]:
     for n, (truth, tags) in enumerate(zip(truths, volumes, strict=True)):
         for k, dataset in enumerate(slices(truth, modality=modality)):
             own = tags(k) if callable(tags) else tags
+            maker = next((name.removeprefix(" of ") for name in MAKERS if case.endswith(name)), "made")
             numbers = {"InstanceNumber": 4 * n + k + 1, "SOPInstanceUID": uid("telling", n, k)}
+            numbers["Manufacturer"] = MAKERS.get(f" of {maker}", maker)
             datasets.append(set_tags(dataset, {**numbers, **own}))
     return truths, datasets
 
@@ -110,9 +141,10 @@ def test_row_05_and_16_repeated_positions_are_split_by_the_tag_that_tells_them_a
     assert not found.refusals
     assert len(found.parts) == len(left)
     assert all(found.parts)
-    for volume in found.volumes.values():
+    for key, volume in found.volumes.items():
         match = next(n for n, truth in enumerate(left) if np.array_equal(truth.voxels, volume.voxels))
         assert_same(volume, left.pop(match))
+        assert len(found.series[key].files) == 4
 
 
 NAMES = {
@@ -122,6 +154,10 @@ NAMES = {
     "b": {"b-0", "b-500", "b-1000"},
     "b of GE": {"b-0", "b-800"},
     "b of Siemens": {"b-0", "b-1000"},
+    "gradient": {"direction-1", "direction-2", "direction-3"},
+    "gradient of Siemens": {"direction-1", "direction-2", "direction-3"},
+    "gradient of GE": {"direction-1", "direction-2", "direction-3"},
+    "gradient of Philips": {"direction-1", "direction-2", "direction-3"},
     "phase": {"magnitude", "phase"},
     "complex": {"magnitude", "phase"},
 }

@@ -77,6 +77,10 @@ def test_row_10_a_full_start_date_and_time_wins(tmp_path: Path) -> None:
     assert_suv(tmp_path, pet(tracer), BQML * factor(1.5))
 
 
+def test_row_10_a_start_date_without_a_time_says_nothing(tmp_path: Path) -> None:
+    assert_suv(tmp_path, pet({"RadiopharmaceuticalStartDateTime": "20200101"}), BQML * factor())
+
+
 @pytest.mark.parametrize("dated", [True, False])
 def test_row_10_over_midnight(tmp_path: Path, dated: bool) -> None:
     tracer = {"RadiopharmaceuticalStartTime": "235000"}
@@ -117,6 +121,11 @@ MISSING: dict[str, list[Any]] = {
     "dose": pet({"RadionuclideTotalDose": None}),
     "dose of zero": pet({"RadionuclideTotalDose": 0}),
     "injection time": pet({"RadiopharmaceuticalStartTime": None}),
+    "injection time of the day": pet(
+        {"RadiopharmaceuticalStartTime": None, "RadiopharmaceuticalStartDateTime": "20200101"}
+    ),
+    "injection after the scan": pet({"RadiopharmaceuticalStartDateTime": "20200101130000"}),
+    "injection on another day": pet({"RadiopharmaceuticalStartDateTime": "20191225110000"}),
     "weight": pet(PatientWeight=None),
     "weight of zero": pet(PatientWeight=0),
     "tracer": pet(RadiopharmaceuticalInformationSequence=None),

@@ -36,9 +36,12 @@ def read_everything(folder: Path) -> list[str]:
         found = find_studies(folder)
     except UsageError as error:
         return [f"usage {type(error).__name__}"]
-    said = [f"rejected {rejected.reason}" for rejected in found.rejected]
+    lines = [line for study in found.studies for line in study.problems]
+    said = [f"problem {line.split(':')[0]}" for line in lines]
+    said += [f"rejected {rejected.reason}" for rejected in found.rejected]
+    if any("MemoryError" in line for line in [*lines, *(rejected.detail for rejected in found.rejected)]):
+        raise AssertionError("memory was asked for while indexing")
     for study in found.studies:
-        said += [f"problem {line.split(':')[0]}" for line in study.problems]
         volumes = []
         for series in study.series:
             with outcome_in(said):
