@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from medfuse.ingest.archive import Archive, Query, StudyRecord
-    from medfuse.ingest.fetch import FetchOptions, Progress
-    from medfuse.ingest.servers import Server
+    from medfuse.ingest.network.archive import Archive, Query, StudyRecord
+    from medfuse.ingest.network.fetch import FetchOptions, Progress
+    from medfuse.ingest.network.servers import Server
 
 LOG = logging.getLogger(__name__)
 SERVERS = Path("pacs.yaml")
@@ -61,8 +61,8 @@ def fetch(
     all; the same command goes on where it was stopped, and leaves alone what is whole. Secrets are named by the
     environment variable that holds them. Exit code 1 when a study could not be fetched; each is listed with its reason.
     """
-    from medfuse.ingest.archive import Query, open_archive
-    from medfuse.ingest.fetch import FetchOptions
+    from medfuse.ingest.network.archive import Query, open_archive
+    from medfuse.ingest.network.fetch import FetchOptions
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; expected a folder for the studies")
@@ -114,7 +114,7 @@ def find_server(source: str, servers: Path, options: "Mapping[str, Any]") -> "Se
         UsageError: There is no such server, or its description cannot be used.
     """
     from medfuse.config.yaml_text import parse_yaml
-    from medfuse.ingest.servers import server_at, servers_of
+    from medfuse.ingest.network.servers import server_at, servers_of
 
     if (server := server_at(source, options)) is not None:
         return server
@@ -135,7 +135,7 @@ def find(
     archive: "Archive", server: "Server", queries: "Sequence[Query]", limit: int | None = None
 ) -> "list[StudyRecord]":
     """The studies that fit one of the queries, each once, at most `limit`."""
-    from medfuse.ingest.archive import retrying
+    from medfuse.ingest.network.archive import retrying
 
     found: dict[str, StudyRecord] = {}
     for query in queries:
@@ -168,7 +168,7 @@ def run(archive: "Archive", server: "Server", records: "Sequence[StudyRecord]", 
     from rich.console import Console
 
     from medfuse.domain import Rejected
-    from medfuse.ingest.fetch import fetch_studies
+    from medfuse.ingest.network.fetch import fetch_studies
 
     console = Console(stderr=True, quiet=not LOG.isEnabledFor(logging.INFO))
     counts: Counter[str] = Counter()

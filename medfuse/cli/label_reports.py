@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medfuse.domain import Report
-    from medfuse.ingest.lexicon import Lexicon
-    from medfuse.ingest.report_labels import ReportLabels
-    from medfuse.ingest.report_tables import ReportColumns
+    from medfuse.ingest.reports.labels import ReportLabels
+    from medfuse.ingest.reports.lexicon import Lexicon
+    from medfuse.ingest.reports.tables import ReportColumns
 
     Studies = list[tuple[str, Sequence[Report]]]
 
@@ -65,8 +65,8 @@ def label_reports(
     from medfuse.config.lexicon import load_lexicon
     from medfuse.domain import Provenance
     from medfuse.ingest.labels import write_labels
-    from medfuse.ingest.report_labels import label_reports as label
-    from medfuse.ingest.report_labels import write_evidence
+    from medfuse.ingest.reports.labels import label_reports as label
+    from medfuse.ingest.reports.labels import write_evidence
 
     err = Console(stderr=True)
     lexicon = load_lexicon(findings)
@@ -89,7 +89,7 @@ def label_reports(
 
 def _check_use(output: Path, evidence: Path | None, path: Path, language: str | None) -> None:
     """Refuse, before anything is read, what cannot end well."""
-    from medfuse.ingest.assertion import LANGUAGES
+    from medfuse.ingest.reports.assertion import LANGUAGES
 
     for option, target in (("--output", output), ("--evidence", evidence)):
         if target is None:
@@ -118,7 +118,7 @@ def _checked_key(key: str | None) -> str | None:
 
 def _columns(id_: str | None, text: str | None, section: "Sequence[str] | None") -> "ReportColumns | None":
     from medfuse.domain import SectionName
-    from medfuse.ingest.report_tables import ReportColumns
+    from medfuse.ingest.reports.tables import ReportColumns
 
     if id_ is None and text is None and not section:
         return None
@@ -133,7 +133,7 @@ def _columns(id_: str | None, text: str | None, section: "Sequence[str] | None")
 
 def _read(path: Path, columns: "ReportColumns | None", encoding: str | None) -> "tuple[Studies, str, list[str]]":
     """Key and reports of each study, the column that the keys belong in, and what could not be read."""
-    from medfuse.ingest.report_sources import is_manifest, of_folder, of_manifest, of_table
+    from medfuse.ingest.reports.sources import is_manifest, of_folder, of_manifest, of_table
 
     if path.is_dir():
         return of_folder(path, encoding)

@@ -17,9 +17,9 @@ from medfuse.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from medfuse.domain import Study
     from medfuse.inference import Predictor
-    from medfuse.ingest.inbox import Inbox
-    from medfuse.ingest.receive import ListenOptions
-    from medfuse.ingest.servers import Tls
+    from medfuse.ingest.network.inbox import Inbox
+    from medfuse.ingest.network.receive import ListenOptions
+    from medfuse.ingest.network.servers import Tls
 
 LOG = logging.getLogger(__name__)
 _THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -59,7 +59,7 @@ def receive(
     Ctrl-C or SIGTERM, finishes what is in hand, and goes on at the next start. Listens to this machine alone unless
     --host says otherwise. An AE title is no proof of who sends: for that, use --tls-cert with --tls-ca.
     """
-    from medfuse.ingest.receive import ListenOptions
+    from medfuse.ingest.network.receive import ListenOptions
 
     if (checkpoint is None) != (results is None):
         raise UsageError("--checkpoint and --results go together: the model, and the folder for what it says")
@@ -96,8 +96,8 @@ def serve(
         UsageError: The port is taken, or another process receives into the folder.
         StorageError: The folder cannot be written.
     """
-    from medfuse.ingest.inbox import Inbox
-    from medfuse.ingest.receive import Listener
+    from medfuse.ingest.network.inbox import Inbox
+    from medfuse.ingest.network.receive import Listener
 
     with Inbox(output, quiet_s=quiet_s, hand_over=score is not None) as inbox, Listener(inbox, options) as listener:
         pause_until = 0.0
@@ -187,7 +187,7 @@ def _check_checkpoint(path: Path) -> None:
 def _title(text: str) -> str:
     from pydantic import TypeAdapter, ValidationError
 
-    from medfuse.ingest.servers import AeTitle
+    from medfuse.ingest.network.servers import AeTitle
 
     try:
         title: str = TypeAdapter(AeTitle).validate_python(text.strip())
@@ -207,7 +207,7 @@ def _allowed(titles: list[str], host: str, *, knows_senders: bool) -> tuple[str,
 
 
 def _tls(cert: Path | None, key: Path | None, ca: Path | None) -> "Tls | None":
-    from medfuse.ingest.servers import Tls
+    from medfuse.ingest.network.servers import Tls
 
     if cert is None:
         if key is not None or ca is not None:

@@ -1,4 +1,4 @@
-"""The YAML of a lexicon (`configs/labels/*.yaml`) -> `medfuse.ingest.lexicon.Lexicon`."""
+"""The YAML of a lexicon (`configs/labels/*.yaml`) -> `medfuse.ingest.reports.lexicon.Lexicon`."""
 
 from pathlib import Path
 from typing import Literal
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medfuse.config.load import load_config
 from medfuse.domain import LabelValue, SectionName
-from medfuse.ingest.lexicon import FindingTerms, Lexicon
+from medfuse.ingest.reports.lexicon import FindingTerms, Lexicon
 
 
 class FindingConfig(BaseModel):

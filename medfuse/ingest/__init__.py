@@ -8,9 +8,9 @@ from medfuse.ingest.dicom.assemble import source_datasets
 from medfuse.ingest.dicom.objects import read_segmentation
 from medfuse.ingest.labels import Labels, join_labels, read_labels
 from medfuse.ingest.manifest import ManifestRow, read_manifest, row_of, study_of, write_manifest
-from medfuse.ingest.mention import Mention, mentions
 from medfuse.ingest.nifti import write_nifti
-from medfuse.ingest.reports import parse_report, read_report, read_reports
+from medfuse.ingest.reports.mention import Mention, mentions
+from medfuse.ingest.reports.reading import parse_report, read_report, read_reports
 from medfuse.ingest.scan import ScanResult, find_studies
 from medfuse.ingest.series import read_volume
 

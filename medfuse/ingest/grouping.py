@@ -68,7 +68,7 @@ def assign_texts(found: SortedFiles, names: Mapping[str, set[str]], places: Plac
 
 def read_reports(paths: Sequence[Path], root: Path) -> tuple[tuple[Report, ...], list[str]]:
     """Read reports; those that cannot be read become problem lines with paths below `root`."""
-    from medfuse.ingest.reports import read_report
+    from medfuse.ingest.reports.reading import read_report
 
     reports, failures = [], []
     for path in paths:

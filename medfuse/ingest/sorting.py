@@ -13,7 +13,7 @@ from medfuse.ingest.dicom.files import DICOM_SUFFIXES, has_dicom_magic, may_be_d
 from medfuse.ingest.dicom.scan import Instance, instance_of
 from medfuse.ingest.dicom.walk import HEAD_BYTES
 from medfuse.ingest.nifti import is_nifti_name
-from medfuse.ingest.reports import is_report_file
+from medfuse.ingest.reports.reading import is_report_file
 from medfuse.ingest.tree import FoundFile, Tree, list_tree
 
 _MAGIC_BYTES = 132

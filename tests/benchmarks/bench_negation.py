@@ -64,7 +64,7 @@ def locate(concept: str, sentence: str) -> tuple[int, int]:
 def ask_medfuse(cases: Sequence[Case]) -> dict[str, list[bool]]:
     """What medfuse says of each concept."""
     from medfuse.domain import LabelValue
-    from medfuse.ingest.assertion import Experiencer, assess
+    from medfuse.ingest.reports.assertion import Experiencer, assess
 
     said = [assess(case.sentence, case.start, case.end) for case in cases]
     return {

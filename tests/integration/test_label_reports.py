@@ -9,7 +9,7 @@ import pytest
 from medfuse.cli.main import main
 from medfuse.domain import Provenance
 from medfuse.ingest.labels import read_labels
-from medfuse.ingest.report_labels import EVIDENCE_COLUMNS
+from medfuse.ingest.reports.labels import EVIDENCE_COLUMNS
 from medfuse.phantom.write import write_phantom
 
 LEXICON = "configs/labels/chest_ct.yaml"

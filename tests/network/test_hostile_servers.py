@@ -14,10 +14,10 @@ from pynetdicom import AE, evt
 from medfuse.cli.main import main
 from medfuse.domain import Rejected
 from medfuse.errors import ServerError
-from medfuse.ingest.archive import Query, StudyRecord, open_archive, retrying
-from medfuse.ingest.dimse import FIND_MODEL, GET_MODEL
-from medfuse.ingest.fetch import FetchedStudy, FetchOptions, fetch_studies
-from medfuse.ingest.servers import Server, server_at
+from medfuse.ingest.network.archive import Query, StudyRecord, open_archive, retrying
+from medfuse.ingest.network.dimse import FIND_MODEL, GET_MODEL
+from medfuse.ingest.network.fetch import FetchedStudy, FetchOptions, fetch_studies
+from medfuse.ingest.network.servers import Server, server_at
 from tests.network.doors import silence, speech
 from tests.network.studies import HEAD, ROOT, instance
 

@@ -11,9 +11,9 @@ from medfuse.cli.main import main
 from medfuse.domain import Rejected
 from medfuse.errors import ServerError, UsageError
 from medfuse.ingest import find_studies
-from medfuse.ingest.archive import Archive, Query, open_archive
-from medfuse.ingest.fetch import HIDDEN, FetchedStudy, FetchOptions, fetch_studies
-from medfuse.ingest.servers import DimseServer, Server, Tls, server_at
+from medfuse.ingest.network.archive import Archive, Query, open_archive
+from medfuse.ingest.network.fetch import HIDDEN, FetchedStudy, FetchOptions, fetch_studies
+from medfuse.ingest.network.servers import DimseServer, Server, Tls, server_at
 from tests.network.conftest import Orthanc
 from tests.network.studies import BIG, CHEST, HEAD, NAMES, ROOT, Made, instance
 

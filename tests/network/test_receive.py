@@ -22,9 +22,9 @@ from pynetdicom.association import Association
 from medfuse.cli.main import main
 from medfuse.cli.receive import serve
 from medfuse.ingest import find_studies
-from medfuse.ingest.inbox import Inbox
-from medfuse.ingest.receive import Listener, ListenOptions
-from medfuse.ingest.servers import Tls
+from medfuse.ingest.network.inbox import Inbox
+from medfuse.ingest.network.receive import Listener, ListenOptions
+from medfuse.ingest.network.servers import Tls
 from tests.network.conftest import Orthanc, free_port
 from tests.network.studies import CHEST, HEAD, NAMES, ROOT, Made, instance
 from tests.network.test_orthanc_fetch import assert_as_stored

@@ -15,8 +15,8 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from medfuse.domain import Report
-from medfuse.ingest.heading_languages import HEADINGS
-from medfuse.ingest.reports import read_report, read_reports
+from medfuse.ingest.reports.heading_languages import HEADINGS
+from medfuse.ingest.reports.reading import read_report, read_reports
 
 TITLES = sorted({title for by in HEADINGS.values() for titles in by.values() for title in titles})
 PLAIN = st.text(

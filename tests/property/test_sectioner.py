@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from medfuse.domain import SectionName
 from medfuse.domain.report import SAFE_SECTIONS
-from medfuse.ingest.heading_languages import HEADINGS, SUBHEADINGS
-from medfuse.ingest.reports import parse_report
+from medfuse.ingest.reports.heading_languages import HEADINGS, SUBHEADINGS
+from medfuse.ingest.reports.reading import parse_report
 
 TITLES = sorted({t for table in (HEADINGS, SUBHEADINGS) for by in table.values() for ts in by.values() for t in ts})
 PIECES = st.one_of(

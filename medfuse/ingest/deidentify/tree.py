@@ -27,7 +27,7 @@ from medfuse.ingest.deidentify.record import WARNING, Record, write_json
 from medfuse.ingest.deidentify.secret import Secret
 from medfuse.ingest.deidentify.text import Scrubber
 from medfuse.ingest.dicom.files import READ_ERRORS, quiet
-from medfuse.ingest.reports import read_report
+from medfuse.ingest.reports.reading import read_report
 from medfuse.ingest.tree import FoundFile
 from medfuse.storage import storage, whole_folder
 

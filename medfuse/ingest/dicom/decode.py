@@ -239,12 +239,20 @@ def _fitting(decoded: NDArray[Any], frame: FrameFormat) -> NDArray[Any]:
 
 
 def _signed(decoded: NDArray[Any], frame: FrameFormat, said: StreamFormat | None) -> NDArray[Any]:
-    """The values in the header's type; those of streams that do not know signs are extended from their precision."""
-    size = max(decoded.dtype.itemsize, 1)
+    """The values in the header's type, their sign extended where the code stream does not know signs.
+
+    The sign is the highest of Bits Stored. JPEG-LS and JPEG 2000 streams of fewer bits than that keep it in their own
+    highest bit; one of more bits holds Bits Stored of them that count.
+    """
+    size = decoded.dtype.itemsize
     stored = np.ascontiguousarray(decoded).view(f"{'i' if frame.signed else 'u'}{size}")
-    precision = frame.bits_stored if said is None else said.precision
+    if said is not None and said.signed == frame.signed:
+        return stored
+    precision = frame.bits_stored
+    if said is not None and _CODECS.get(frame.syntax) in ("JPEGLS", "JPEG2K"):
+        precision = min(precision, said.precision)
     spare = 8 * size - precision
-    if spare <= 0 or (said is not None and said.signed == frame.signed):
+    if spare <= 0:
         return stored
     if not stored.flags.writeable:
         stored = stored.copy()

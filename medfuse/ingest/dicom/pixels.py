@@ -332,13 +332,13 @@ def _fill(plane: NDArray[np.float32], stored: NDArray[Any], request: FrameReques
     if request.lut is not None:
         plane[...] = request.lut(stored)
     elif stored.dtype.itemsize > 2:
-        np.multiply(stored, np.float64(request.slope), out=plane, dtype=np.float64, casting="unsafe")
+        plane[...] = stored * np.float64(request.slope) + np.float64(request.intercept)
     else:
         plane[...] = stored
         if request.slope != 1.0:
             np.multiply(plane, np.float32(request.slope), out=plane)
-    if request.lut is None and request.intercept:
-        np.add(plane, np.float32(request.intercept), out=plane)
+        if request.intercept:
+            np.add(plane, np.float32(request.intercept), out=plane)
     if mask is not None:
         plane[mask] = request.fill
     return mask is not None

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from medfuse.errors import ServerError, UsageError
-from medfuse.ingest.archive import Query, instance_record, is_uid, matches, retrying, study_record
-from medfuse.ingest.servers import DimseServer
+from medfuse.ingest.network.archive import Query, instance_record, is_uid, matches, retrying, study_record
+from medfuse.ingest.network.servers import DimseServer
 
 
 def answer(**values: object) -> Dataset:

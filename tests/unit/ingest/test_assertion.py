@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from medfuse.domain import LabelValue
-from medfuse.ingest.assertion import LANGUAGES, Context, Experiencer, assess
-from medfuse.ingest.cue_languages import CUES
-from medfuse.ingest.cues import Cue
-from medfuse.ingest.languages import language_of
-from medfuse.ingest.phrases import pattern_of, simplest
+from medfuse.ingest.reports.assertion import LANGUAGES, Context, Experiencer, assess
+from medfuse.ingest.reports.cue_languages import CUES
+from medfuse.ingest.reports.cues import Cue
+from medfuse.ingest.reports.languages import language_of
+from medfuse.ingest.reports.phrases import pattern_of, simplest
 from tests.benchmarks.bench_negation import ask_medfuse, read_cases
 
 PRESENT, ABSENT, UNCERTAIN = LabelValue.PRESENT, LabelValue.ABSENT, LabelValue.UNCERTAIN

@@ -3,7 +3,7 @@
 import pytest
 
 from medfuse.errors import UnreadableReportError
-from medfuse.ingest.decoding import decode
+from medfuse.ingest.reports.decoding import decode
 
 WESTERN = [
     "Pas d'épanchement pleural.",

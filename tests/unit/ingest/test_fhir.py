@@ -10,8 +10,8 @@ import pytest
 from medfuse.domain import Report
 from medfuse.domain.report import SAFE_SECTIONS
 from medfuse.errors import UnreadableReportError
-from medfuse.ingest.fhir import read_fhir, text_of_html
-from medfuse.ingest.reports import is_report_file, read_report, read_reports
+from medfuse.ingest.reports.fhir import read_fhir, text_of_html
+from medfuse.ingest.reports.reading import is_report_file, read_report, read_reports
 
 
 def resource(**elements: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import pytest
 
 from medfuse.domain import Report
 from medfuse.errors import UnreadableReportError
-from medfuse.ingest.hl7 import is_hl7, read_hl7
-from medfuse.ingest.reports import is_report_file, read_report, read_reports
+from medfuse.ingest.reports.hl7 import is_hl7, read_hl7
+from medfuse.ingest.reports.reading import is_report_file, read_report, read_reports
 
 
 def message(*segments: str, charset: str = "", control: str = "M1") -> str:

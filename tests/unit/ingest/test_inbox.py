@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from medfuse.errors import StorageError, StudyError, UsageError
-from medfuse.ingest.inbox import Inbox
+from medfuse.ingest.network.inbox import Inbox
 from tests.network.studies import ROOT, instance
 
 STUDY = f"{ROOT}.90"
@@ -139,7 +139,7 @@ def test_a_study_is_not_finished_while_an_instance_of_it_is_written(
         clock.now += QUIET_S * 2
         seen.append((inbox.is_writing, inbox.take_finished()))
 
-    monkeypatch.setattr("medfuse.ingest.inbox.put", slow)
+    monkeypatch.setattr("medfuse.ingest.network.inbox.put", slow)
     add(inbox, 2)
     assert seen == [(True, [])]
     assert not inbox.is_writing

@@ -7,9 +7,9 @@ import pytest
 from medfuse.config.lexicon import load_lexicon
 from medfuse.domain import LabelValue, SectionName
 from medfuse.errors import ConfigError
-from medfuse.ingest.cue_languages import CUES
-from medfuse.ingest.lexicon import FindingTerms, Lexicon
-from medfuse.ingest.mention import labels_of, mentions
+from medfuse.ingest.reports.cue_languages import CUES
+from medfuse.ingest.reports.lexicon import FindingTerms, Lexicon
+from medfuse.ingest.reports.mention import labels_of, mentions
 from medfuse.phantom.plan import plan_studies
 from medfuse.phantom.write import FAMILIES
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from medfuse.ingest.phrases import LONGEST_PHRASE, Phrases, fold, pattern_of, simplest
+from medfuse.ingest.reports.phrases import LONGEST_PHRASE, Phrases, fold, pattern_of, simplest
 
 
 def found(phrase: str, text: str) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from medfuse.domain import Report, SectionName
 from medfuse.errors import UnreadableReportError
-from medfuse.ingest.reports import ReportColumns, read_report, read_reports
+from medfuse.ingest.reports.reading import ReportColumns, read_report, read_reports
 
 CT_RATE = (
     "VolumeName,ClinicalInformation_EN,Technique_EN,Findings_EN,Impressions_EN\n"

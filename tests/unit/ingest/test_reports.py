@@ -7,8 +7,8 @@ import pytest
 from medfuse.domain import Report, SectionName
 from medfuse.domain.report import SAFE_SECTIONS
 from medfuse.errors import UnreadableReportError
-from medfuse.ingest.reports import MAX_REPORT_BYTES, parse_report, read_report
-from medfuse.ingest.sectioning import _by_title
+from medfuse.ingest.reports.reading import MAX_REPORT_BYTES, parse_report, read_report
+from medfuse.ingest.reports.sectioning import _by_title
 
 
 def bodies(report: Report) -> list[tuple[str, str]]:

@@ -6,8 +6,8 @@ import pytest
 
 from medfuse.config.yaml_text import parse_yaml
 from medfuse.errors import ConfigError, UsageError
-from medfuse.ingest import servers as described
-from medfuse.ingest.servers import DicomwebServer, DimseServer, server_at, servers_of
+from medfuse.ingest.network import servers as described
+from medfuse.ingest.network.servers import DicomwebServer, DimseServer, server_at, servers_of
 
 SECRET = "s3cr3t-t0k3n"  # noqa: S105
 

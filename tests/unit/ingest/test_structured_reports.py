@@ -11,9 +11,9 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from medfuse.domain import SectionName
 from medfuse.domain.report import SAFE_SECTIONS
 from medfuse.errors import UnreadableReportError
-from medfuse.ingest.heading_languages import HEADINGS
-from medfuse.ingest.report_codes import SECTION_OF_CODE
-from medfuse.ingest.reports import read_report
+from medfuse.ingest.reports.codes import SECTION_OF_CODE
+from medfuse.ingest.reports.heading_languages import HEADINGS
+from medfuse.ingest.reports.reading import read_report
 
 BASIC_TEXT = "1.2.840.10008.5.1.4.1.1.88.11"
 DOSE = "1.2.840.10008.5.1.4.1.1.88.67"

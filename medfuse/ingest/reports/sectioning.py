@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from medfuse.domain import Report, ReportSection, SectionName
 from medfuse.domain.report import ANSWER_SECTIONS
-from medfuse.ingest.heading_languages import HEADINGS, SUBHEADINGS
-from medfuse.ingest.phrases import fold
+from medfuse.ingest.reports.heading_languages import HEADINGS, SUBHEADINGS
+from medfuse.ingest.reports.phrases import fold
 
 _BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _IDEOGRAPHS = r"\u3400-\u9fff"

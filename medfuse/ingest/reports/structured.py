@@ -14,8 +14,8 @@ from medfuse.domain import Report, SectionName
 from medfuse.domain.report import ANSWER_SECTIONS
 from medfuse.errors import UnreadableFileError, UnreadableReportError
 from medfuse.ingest.dicom.files import READ_ERRORS, quiet, read_header
-from medfuse.ingest.report_codes import SECTION_OF_CODE
-from medfuse.ingest.sectioning import is_subheading, report_of, section_of
+from medfuse.ingest.reports.codes import SECTION_OF_CODE
+from medfuse.ingest.reports.sectioning import is_subheading, report_of, section_of
 
 REPORT_SOP_CLASSES = frozenset(
     {

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from medfuse.domain import Report, SectionName
 from medfuse.errors import UnreadableReportError
-from medfuse.ingest.decoding import decode
-from medfuse.ingest.report_codes import section_of_code
-from medfuse.ingest.sectioning import is_subheading, report_of
+from medfuse.ingest.reports.codes import section_of_code
+from medfuse.ingest.reports.decoding import decode
+from medfuse.ingest.reports.sectioning import is_subheading, report_of
 
 _START = re.compile(rb"\s*(?:\xef\xbb\xbf)?[\x0b\s]*(?:MSH|FHS|BHS)[^\w\s]")
 _HEADERS = frozenset({"MSH", "FHS", "BHS"})

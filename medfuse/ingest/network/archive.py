@@ -17,7 +17,7 @@ from pydicom.multival import MultiValue
 
 from medfuse.errors import ServerError, UsageError
 from medfuse.ingest.dicom.files import READ_ERRORS
-from medfuse.ingest.servers import Server
+from medfuse.ingest.network.servers import Server
 
 MOST_ANSWERS = 100_000
 """An archive that answers more often than this to one question is not believed."""
@@ -157,10 +157,10 @@ class Archive(Protocol):
 def open_archive(server: Server) -> Archive:
     """The connection that fits a server's kind; nothing is sent yet."""
     if server.kind == "dicomweb":
-        from medfuse.ingest.dicomweb import DicomwebArchive
+        from medfuse.ingest.network.dicomweb import DicomwebArchive
 
         return DicomwebArchive(server)
-    from medfuse.ingest.dimse import DimseArchive
+    from medfuse.ingest.network.dimse import DimseArchive
 
     return DimseArchive(server)
 

@@ -25,9 +25,9 @@ from pynetdicom.association import Association
 from pynetdicom.pdu import P_DATA_TF
 
 from medfuse.errors import StorageError, StudyError, UsageError
-from medfuse.ingest.dimse import MAXIMUM_PDU, keep_silent, send_at_once, storage_contexts
-from medfuse.ingest.inbox import Inbox
-from medfuse.ingest.servers import Tls
+from medfuse.ingest.network.dimse import MAXIMUM_PDU, keep_silent, send_at_once, storage_contexts
+from medfuse.ingest.network.inbox import Inbox
+from medfuse.ingest.network.servers import Tls
 
 _LOG = logging.getLogger(__name__)
 _STORED, _OUT_OF_RESOURCES, _MISMATCH, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xA900, 0xC000

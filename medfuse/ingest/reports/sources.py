@@ -10,8 +10,8 @@ from medfuse.errors import StudyError, UsageError
 from medfuse.ingest.dicom.files import may_be_dicom
 from medfuse.ingest.labels import KEY_COLUMNS
 from medfuse.ingest.manifest import COLUMNS, read_manifest, study_of
-from medfuse.ingest.report_tables import ID_COLUMNS, ReportColumns
-from medfuse.ingest.reports import is_report_file, read_reports
+from medfuse.ingest.reports.reading import is_report_file, read_reports
+from medfuse.ingest.reports.tables import ID_COLUMNS, ReportColumns
 from medfuse.ingest.scan import find_studies
 
 Studies = list[tuple[str, Sequence[Report]]]

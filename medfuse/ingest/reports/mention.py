@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from medfuse.domain import LabelValue, Report, SectionName
-from medfuse.ingest.assertion import Assertion, Context, Experiencer
-from medfuse.ingest.languages import language_of
-from medfuse.ingest.lexicon import Lexicon, Term
-from medfuse.ingest.phrases import fold
-from medfuse.ingest.sectioning import parse_report
+from medfuse.ingest.reports.assertion import Assertion, Context, Experiencer
+from medfuse.ingest.reports.languages import language_of
+from medfuse.ingest.reports.lexicon import Lexicon, Term
+from medfuse.ingest.reports.phrases import fold
+from medfuse.ingest.reports.sectioning import parse_report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

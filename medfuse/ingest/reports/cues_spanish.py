@@ -3,7 +3,7 @@
 They follow the way reports are written; no annotated sentences were at hand to measure them on.
 """
 
-from medfuse.ingest.cues import Cue
+from medfuse.ingest.reports.cues import Cue
 
 SPANISH: dict[Cue, tuple[str, ...]] = {
     Cue.NEGATION_BEFORE: (

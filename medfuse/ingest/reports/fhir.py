@@ -17,9 +17,9 @@ from typing import Any
 
 from medfuse.domain import Report, SectionName
 from medfuse.errors import UnreadableReportError
-from medfuse.ingest.decoding import decode
-from medfuse.ingest.report_codes import section_of_code
-from medfuse.ingest.sectioning import is_subheading, report_of
+from medfuse.ingest.reports.codes import section_of_code
+from medfuse.ingest.reports.decoding import decode
+from medfuse.ingest.reports.sectioning import is_subheading, report_of
 
 _WITHDRAWN = frozenset({"entered-in-error", "cancelled"})
 _VALUES = ("valueString", "valueCodeableConcept", "valueQuantity", "valueInteger", "valueBoolean")

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medfuse.domain import LabelValue, Report
-from medfuse.ingest.lexicon import Lexicon
-from medfuse.ingest.mention import Mention, is_counted, labels_of, mentions
-from medfuse.ingest.phrases import simplest
+from medfuse.ingest.reports.lexicon import Lexicon
+from medfuse.ingest.reports.mention import Mention, is_counted, labels_of, mentions
+from medfuse.ingest.reports.phrases import simplest
 from medfuse.storage import write_file
 
 EVIDENCE_COLUMNS = (

@@ -4,8 +4,8 @@ Used where a report comes in coded pieces: DICOM SR, HL7 version 2, FHIR.
 """
 
 from medfuse.domain import SectionName
-from medfuse.ingest.phrases import fold
-from medfuse.ingest.sectioning import section_of
+from medfuse.ingest.reports.phrases import fold
+from medfuse.ingest.reports.sectioning import section_of
 
 SECTION_OF_CODE: dict[str, SectionName] = {
     **dict.fromkeys(("11329-0", "121060"), SectionName.HISTORY),

@@ -15,10 +15,10 @@ from enum import StrEnum
 from functools import cache
 
 from medfuse.domain import LabelValue
-from medfuse.ingest.cue_languages import CUES
-from medfuse.ingest.cues import Cue
-from medfuse.ingest.phrases import Hit, Phrases, fold
-from medfuse.ingest.sentences import Sentences
+from medfuse.ingest.reports.cue_languages import CUES
+from medfuse.ingest.reports.cues import Cue
+from medfuse.ingest.reports.phrases import Hit, Phrases, fold
+from medfuse.ingest.reports.sentences import Sentences
 
 LANGUAGES = tuple(CUES)
 """Languages that there are cues for."""

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from medfuse.domain import Report
 from medfuse.errors import UnreadableReportError
-from medfuse.ingest.decoding import decode
 from medfuse.ingest.dicom.files import may_be_dicom
-from medfuse.ingest.report_tables import ReportColumns, read_csv_reports, read_json_reports
-from medfuse.ingest.sectioning import parse_report, section_of
+from medfuse.ingest.reports.decoding import decode
+from medfuse.ingest.reports.sectioning import parse_report, section_of
+from medfuse.ingest.reports.tables import ReportColumns, read_csv_reports, read_json_reports
 
 __all__ = [
     "MAX_REPORT_BYTES",
@@ -51,7 +51,7 @@ def is_report_file(path: Path, head: bytes) -> bool:
         path: The file.
         head: Its first bytes; 132 do. A JSON file is looked into further.
     """
-    from medfuse.ingest.hl7 import is_hl7
+    from medfuse.ingest.reports.hl7 import is_hl7
 
     if path.suffix.lower() == ".txt" or is_hl7(head):
         return True
@@ -83,17 +83,17 @@ def read_report(path: Path, *, encoding: str | None = None) -> Report:
         raise _is_table(path)
     head = _read(path, 132, whole=False)
     if may_be_dicom(head):
-        from medfuse.ingest.structured_reports import read_structured_report
+        from medfuse.ingest.reports.structured import read_structured_report
 
         return read_structured_report(path)
     kind = _kind(head)
     data = _read(path, MAX_MESSAGE_BYTES if kind else MAX_REPORT_BYTES)
     if kind == "hl7":
-        from medfuse.ingest.hl7 import read_hl7
+        from medfuse.ingest.reports.hl7 import read_hl7
 
         return _joined([report for _, report in read_hl7(data, path.name, encoding)])
     if kind == "json" and (value := _fhir_or_none(path, data)) is not None:
-        from medfuse.ingest.fhir import read_fhir
+        from medfuse.ingest.reports.fhir import read_fhir
 
         return _joined([report for _, report in read_fhir(value, path.name)])
     if len(data) > MAX_REPORT_BYTES:
@@ -129,7 +129,7 @@ def read_reports(
         return read_json_reports(_json_lines(text, path), path.name, columns)
     kind = _kind(_read(path, 132, whole=False))
     if kind == "hl7":
-        from medfuse.ingest.hl7 import read_hl7
+        from medfuse.ingest.reports.hl7 import read_hl7
 
         return _named(read_hl7(_read(path, MAX_MESSAGE_BYTES), path.name, encoding), path)
     if kind == "json" and suffix == ".json":
@@ -139,7 +139,7 @@ def read_reports(
 
 def _json_reports(path: Path, columns: ReportColumns | None, encoding: str | None) -> tuple[tuple[str, Report], ...]:
     """The reports of a JSON file: FHIR, an array of records, or an object of records by their key."""
-    from medfuse.ingest.fhir import read_fhir, resource_type
+    from medfuse.ingest.reports.fhir import read_fhir, resource_type
 
     value = _parsed(decode(_read(path, MAX_TABLE_BYTES), path.name, encoding), path)
     if resource_type(value):
@@ -171,7 +171,7 @@ def _parsed(text: str, path: Path, place: str = "") -> object:
 
 def _fhir_or_none(path: Path, data: bytes) -> object | None:
     """The FHIR resource of a file that begins like JSON, or None for a text that only looks like it."""
-    from medfuse.ingest.fhir import resource_type
+    from medfuse.ingest.reports.fhir import resource_type
 
     if b'"resourceType"' not in data:
         if path.suffix.lower() == ".json":
@@ -182,7 +182,7 @@ def _fhir_or_none(path: Path, data: bytes) -> object | None:
 
 
 def _kind(head: bytes) -> str:
-    from medfuse.ingest.hl7 import is_hl7
+    from medfuse.ingest.reports.hl7 import is_hl7
 
     if is_hl7(head):
         return "hl7"

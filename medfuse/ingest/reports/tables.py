@@ -14,7 +14,7 @@ from typing import Any
 
 from medfuse.domain import Report, SectionName
 from medfuse.errors import UnreadableReportError
-from medfuse.ingest.sectioning import parse_report, report_of, section_of
+from medfuse.ingest.reports.sectioning import parse_report, report_of, section_of
 
 ID_COLUMNS = (
     "study_instance_uid",

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from medfuse.domain import Rejected
 from medfuse.errors import ServerError, StudyError
-from medfuse.ingest.archive import Archive, InstanceRecord, SeriesRequest, StudyRecord, retrying
-from medfuse.ingest.arrivals import identity_of, place_of, put
-from medfuse.ingest.servers import Server
+from medfuse.ingest.network.archive import Archive, InstanceRecord, SeriesRequest, StudyRecord, retrying
+from medfuse.ingest.network.arrivals import identity_of, place_of, put
+from medfuse.ingest.network.servers import Server
 from medfuse.storage import held, replace_folder, storage, sweep
 
 _LOG = logging.getLogger(__name__)

@@ -45,7 +45,8 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from medfuse.errors import ServerError, StorageError, StudyError
-from medfuse.ingest.archive import (
+from medfuse.ingest.dicom.files import READ_ERRORS, quiet
+from medfuse.ingest.network.archive import (
     MOST_ANSWERS,
     STUDY_KEYS,
     Deliver,
@@ -58,8 +59,7 @@ from medfuse.ingest.archive import (
     series_of,
     study_record,
 )
-from medfuse.ingest.dicom.files import READ_ERRORS, quiet
-from medfuse.ingest.servers import DimseServer
+from medfuse.ingest.network.servers import DimseServer
 
 _LOG = logging.getLogger(__name__)
 

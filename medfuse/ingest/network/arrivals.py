@@ -18,8 +18,8 @@ from pydicom.filebase import ReadableBuffer
 from pydicom.uid import UID
 
 from medfuse.errors import UnreadableFileError
-from medfuse.ingest.archive import InstanceRecord, is_uid
 from medfuse.ingest.dicom.files import READ_ERRORS, has_dicom_magic, quiet
+from medfuse.ingest.network.archive import InstanceRecord, is_uid
 from medfuse.storage import write_file
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF

@@ -6,7 +6,7 @@ lingua) know hundreds, bring models of their own, and take clinical shorthand fo
 
 import re
 
-from medfuse.ingest.phrases import fold
+from medfuse.ingest.reports.phrases import fold
 
 _WORDS = {
     "en": "the of and with no is are in for there without to was seen left right normal not evidence from at by this",

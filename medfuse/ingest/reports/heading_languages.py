@@ -4,7 +4,7 @@ The rule of `headings.py` holds: what could stand for the answer stands for the 
 """
 
 from medfuse.domain import SectionName
-from medfuse.ingest.headings import ENGLISH, ENGLISH_SUBHEADINGS
+from medfuse.ingest.reports.headings import ENGLISH, ENGLISH_SUBHEADINGS
 
 _Table = dict[SectionName, tuple[str, ...]]
 

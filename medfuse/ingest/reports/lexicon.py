@@ -10,8 +10,8 @@ from typing import Literal
 
 from medfuse.domain import LabelValue, SectionName
 from medfuse.domain.report import ANSWER_SECTIONS
-from medfuse.ingest.cue_languages import CUES
-from medfuse.ingest.phrases import Phrases
+from medfuse.ingest.reports.cue_languages import CUES
+from medfuse.ingest.reports.phrases import Phrases
 
 MOST_PHRASES = 500
 """Phrases that a finding may have in one language."""

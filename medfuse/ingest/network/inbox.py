@@ -23,9 +23,9 @@ from pathlib import Path
 from types import TracebackType
 
 from medfuse.errors import StorageError, StudyError, UsageError
-from medfuse.ingest.archive import is_uid
-from medfuse.ingest.arrivals import identity_of, place_of, put
-from medfuse.ingest.fetch import add_missing
+from medfuse.ingest.network.archive import is_uid
+from medfuse.ingest.network.arrivals import identity_of, place_of, put
+from medfuse.ingest.network.fetch import add_missing
 from medfuse.storage import held, replace_folder, storage, sweep, write_file
 
 _LOG = logging.getLogger(__name__)

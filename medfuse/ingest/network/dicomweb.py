@@ -16,7 +16,8 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import Dataset
 
 from medfuse.errors import ServerError
-from medfuse.ingest.archive import (
+from medfuse.ingest.dicom.files import READ_ERRORS, quiet
+from medfuse.ingest.network.archive import (
     MOST_ANSWERS,
     STUDY_KEYS,
     Deliver,
@@ -28,9 +29,8 @@ from medfuse.ingest.archive import (
     matches,
     study_record,
 )
-from medfuse.ingest.arrivals import original_bytes
-from medfuse.ingest.dicom.files import READ_ERRORS, quiet
-from medfuse.ingest.servers import DicomwebServer, Tls
+from medfuse.ingest.network.arrivals import original_bytes
+from medfuse.ingest.network.servers import DicomwebServer, Tls
 
 _LOG = logging.getLogger(__name__)
 _AS_STORED = (("application/dicom", "*"),)
