@@ -164,12 +164,18 @@ class PlainHeader:
         try:
             value = self._converted(vr, raw)
         except (ValueError, KeyError):
-            return self.whole().get(key) if isinstance(key, str) else raw
+            return self._by_pydicom(key) if isinstance(key, str) else raw
         if len(raw) <= _LONGEST_REMEMBERED and raw.isascii():
             if len(memo) > _MOST_REMEMBERED:
                 memo.clear()
             memo[vr, raw] = value
         return value
+
+    def _by_pydicom(self, key: str) -> Any:
+        from medfuse.ingest.dicom.files import quiet
+
+        with quiet():
+            return self.whole().get(key)
 
     def _converted(self, vr: bytes, raw: bytes) -> Any:
         if not raw:
@@ -253,18 +259,23 @@ def private_value(header: Header, group: int, creator: str, element: int) -> Any
 
 
 def _private_of_dataset(dataset: Any, group: int, creator: str, element: int) -> Any:
-    from medfuse.ingest.dicom.files import READ_ERRORS
+    from medfuse.ingest.dicom.files import READ_ERRORS, quiet
 
     wanted = creator.strip().lower()
     try:
-        for tag in list(getattr(dataset, "keys", tuple)()):
-            if tag >> 16 != group or not 0x10 <= tag & 0xFFFF <= 0xFF:
-                continue
-            if str(dataset[tag].value or "").strip().lower() == wanted:
-                found = dataset.get((group, (tag & 0xFF) << 8 | element))
-                return None if found is None else found.value
+        with quiet():
+            return _find_private(dataset, group, wanted, element)
     except READ_ERRORS:
         return None
+
+
+def _find_private(dataset: Any, group: int, creator: str, element: int) -> Any:
+    for tag in list(getattr(dataset, "keys", tuple)()):
+        if tag >> 16 != group or not 0x10 <= tag & 0xFFFF <= 0xFF:
+            continue
+        if str(dataset[tag].value or "").strip().lower() == creator:
+            found = dataset.get((group, (tag & 0xFF) << 8 | element))
+            return None if found is None else found.value
     return None
 
 
