@@ -34,7 +34,7 @@ def test_the_file_list_is_the_files() -> None:
 
 def test_the_commands_exist() -> None:
     blocks = "\n".join(README.split("```")[1::2])
-    used = set(re.findall(r"^medfuse (\w+)", blocks, flags=re.MULTILINE))
+    used = set(re.findall(r"^medfuse ([\w-]+)", blocks, flags=re.MULTILINE))
     assert used
     assert used <= set(COMMANDS)
 
