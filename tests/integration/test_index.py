@@ -253,3 +253,49 @@ def test_scanner_studies(run: Run, shared_data: Path, tmp_path: Path, name: str,
     assert run(shared_data / name, "--output", tmp_path / "m.csv")[0] == 0
     (row,) = read_manifest(tmp_path / "m.csv")
     assert (row.modalities, row.series_count, row.problems) == ((modality,), n_series, ())
+
+
+def test_a_large_folder_is_kept_unless_told_not_to(
+    run: Run, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    monkeypatch.setenv("MEDFUSE_CACHE_DIR", str(kept))
+    monkeypatch.setattr("medfuse.ingest.cache.LEAST_FILES", 1)
+    output = tmp_path / "manifest.csv"
+    assert run(studies, "--output", output, "--no-cache")[0] == 0
+    assert not kept.exists()
+    fresh = output.read_bytes()
+    for _ in range(2):
+        assert run(studies, "--output", output)[0] == 0
+        assert output.read_bytes() == fresh
+        assert kept.is_dir()
+
+
+def test_a_data_set_brings_its_own_labels(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medfuse.domain import Provenance
+    from medfuse.ingest.importers.decathlon import Decathlon
+    from medfuse.ingest.labels import Labels
+    from tests.unit.ingest.test_decathlon import data_set
+
+    def labels(self: Decathlon, root: Path, studies: object) -> Labels:
+        values = {study.study_instance_uid: {"tumour": LabelValue.PRESENT} for study in studies}
+        return Labels(
+            source=root / "labels.csv",
+            key="study_instance_uid",
+            findings=("tumour",),
+            values=values,
+            lines=dict.fromkeys(values, 1),
+            left_out={},
+        )
+
+    monkeypatch.setattr(Decathlon, "labels", labels)
+    monkeypatch.setattr(Decathlon, "label_provenance", Provenance.READER)
+    output = tmp_path / "manifest.csv"
+    code, out, _ = run(data_set(tmp_path / "set"), "--output", output, "--finding", "tumour")
+    assert code == 0
+    assert "Read as decathlon; labels from its own tables (READER)." in out
+    assert {row.labels["tumour"] for row in read_manifest(output)} == {LabelValue.PRESENT}
+    monkeypatch.setattr(Decathlon, "labels", lambda self, root, studies: None)
+    code, _, err = run(tmp_path / "set", "--output", output, "--finding", "tumour")
+    assert code == 2
+    assert "give the file with --labels" in err

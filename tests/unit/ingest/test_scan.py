@@ -148,6 +148,104 @@ def test_two_patients_in_one_study_are_rejected_without_their_names(tmp_path: Pa
     assert "Planted" not in repr(result)
 
 
+def test_a_series_of_two_volumes_is_two_series(tmp_path: Path) -> None:
+    for name, echo in (("a", 10.0), ("b", 20.0)):
+        write_series(tmp_path / name, SOPClassUID=MR_IMAGE, Modality="MR", EchoTime=echo)
+    study = only(find_studies(tmp_path))
+    assert [(one.part, one.acquisition.echo_time_ms) for one in study.series] == [("echo-1", 10.0), ("echo-2", 20.0)]
+    assert {one.series_instance_uid for one in study.series} == {uid("series")}
+    assert [{path.parent.name for path in one.files} for one in study.series] == [{"a"}, {"b"}]
+    assert len({one.key for one in study.series}) == 2
+
+
+def test_a_series_that_is_no_volume_is_a_problem_of_its_study(tmp_path: Path) -> None:
+    write_series(tmp_path / "good")
+    write_series(tmp_path / "bad", SeriesInstanceUID=uid("bad"), ImagePositionPatient=None)
+    study = only(find_studies(tmp_path))
+    assert [one.series_instance_uid for one in study.series] == [uid("series")]
+    (problem,) = study.problems
+    assert problem.startswith(f"MISSING_GEOMETRY: series {uid('bad')}: file ")
+    assert "ImagePositionPatient" in problem
+
+
+def test_a_study_without_any_volume_is_rejected_with_the_reason(tmp_path: Path) -> None:
+    write_series(tmp_path / "bad", PixelSpacing=None)
+    (rejected,) = find_studies(tmp_path).rejected
+    assert (rejected.reason, rejected.study_instance_uid) == ("MISSING_GEOMETRY", uid("study"))
+    assert "PixelSpacing" in rejected.detail
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["DERIVED", "SECONDARY", "MIP"], "DERIVED_IMAGE"),
+        (["DERIVED", "SECONDARY", "PROJECTION IMAGE"], "DERIVED_IMAGE"),
+        (["DERIVED", "SECONDARY", "SCREEN SAVE"], "DERIVED_IMAGE"),
+        (["ORIGINAL", "PRIMARY", "LOCALIZER"], "LOCALIZER"),
+        (["DERIVED", "PRIMARY", "MPR"], ""),
+        (["DERIVED", "PRIMARY", "DIFFUSION", "ADC"], ""),
+        (["DERIVED", "SECONDARY"], ""),
+    ],
+)
+def test_pictures_of_volumes_are_left_out_and_reformats_are_not(tmp_path: Path, words: list[str], reason: str) -> None:
+    write_series(tmp_path / "ct")
+    write_series(tmp_path / "other", SeriesInstanceUID=uid("other"), ImageType=words)
+    result = find_studies(tmp_path)
+    assert len(only(result).series) == (1 if reason else 2)
+    assert result.skipped_files == ({reason: 3} if reason else {})
+
+
+def test_a_study_uid_for_every_file_is_mended_and_said(tmp_path: Path) -> None:
+    for k, dataset in enumerate(slices(ramp())):
+        dataset.StudyInstanceUID = uid("study of file", k)
+        save(dataset, tmp_path / "ct" / f"{k}")
+    study = only(find_studies(tmp_path))
+    assert len(study.series[0].files) == 3
+    assert study.problems[0].startswith(f"INCONSISTENT_STUDY_UID: series {uid('series')}: its 3 files")
+
+
+def test_a_series_uid_in_two_studies_is_left_as_it_is(tmp_path: Path) -> None:
+    write_series(tmp_path / "a")
+    write_series(tmp_path / "b", StudyInstanceUID=uid("another"))
+    assert len(find_studies(tmp_path).studies) == 2
+
+
+def test_a_dicomdir_stands_for_its_folder(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct")
+    save(image(SOPClassUID="1.2.840.10008.1.3.10"), tmp_path / "DICOMDIR")
+    result = find_studies(tmp_path / "DICOMDIR")
+    assert result == find_studies(tmp_path)
+    assert len(only(result).series[0].files) == 3
+    (tmp_path / "DICOMDIR").write_bytes(b"broken")
+    assert len(only(find_studies(tmp_path / "DICOMDIR")).series[0].files) == 3
+
+
+def test_broken_dicom_beside_nifti_is_told(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.nii.gz")
+    (tmp_path / "b.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    result = find_studies(tmp_path)
+    assert len(result.studies) == 1
+    assert [(one.reason, one.detail) for one in result.rejected] == [("TRUNCATED_FILE", "1 file: b.dcm")]
+
+
+def test_reports_in_other_formats_join_their_study(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct")
+    (tmp_path / "ct" / "r.hl7").write_text("MSH|^~\\&|A|B|C|D|2024||ORU^R01|1|P|2.5\rOBX|1|TX|X^Y||HISTORY: seen\r")
+    assert len(only(find_studies(tmp_path)).reports) == 1
+
+
+def n_open_files() -> int:
+    place = Path("/proc/self/fd")
+    return len(list(place.iterdir())) if place.is_dir() else 0
+
+
+def test_many_files_are_read_ahead_and_every_file_is_closed(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", ramp((2, 2, 150)))
+    before = n_open_files()
+    assert len(only(find_studies(tmp_path)).series[0].files) == 150
+    assert n_open_files() == before
+
+
 def test_a_missing_patient_id_falls_back_to_the_study(tmp_path: Path) -> None:
     write_series(tmp_path, PatientID=None)
     assert only(find_studies(tmp_path)).patient_key == pseudonym(uid("study"))
