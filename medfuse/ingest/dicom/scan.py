@@ -167,8 +167,8 @@ def with_uids(instances: Sequence[Instance]) -> list[tuple[str, str, Instance]]:
 def with_one_study(instances: Sequence[Instance]) -> tuple[list[Instance], dict[str, tuple[str, ...]]]:
     """Give one Study Instance UID to the files of a series in which each file has another one.
 
-    Some writers of research data make a new study UID for every file. Files of one folder, series and patient belong
-    together where every one of them names a study of its own.
+    Some writers of research data make a new study UID for every file. Files of one series and patient (of one
+    folder where no patient is named) belong together where every one of them names a study of its own.
 
     Returns:
         The instances, and for each study that was put together a line that says so.
@@ -178,22 +178,30 @@ def with_one_study(instances: Sequence[Instance]) -> tuple[list[Instance], dict[
         named[instance.series_uid].add(instance.study_uid)
     if all(len(studies) == 1 for studies in named.values()):
         return list(instances), {}
-    groups: dict[tuple[Path, str, str], set[str]] = defaultdict(set)
-    sizes: Counter[tuple[Path, str, str]] = Counter()
-    keys = [(instance.path.parent, instance.series_uid, instance.patient_key) for instance in instances]
+    groups: dict[tuple[str, str], list[Instance]] = defaultdict(list)
+    keys = [(instance.series_uid, instance.patient_key or str(instance.path.parent)) for instance in instances]
     for key, instance in zip(keys, instances, strict=True):
-        groups[key].add(instance.study_uid)
-        sizes[key] += 1
-    studies = {key: min(uids) for key, uids in groups.items() if key[1] and 1 < len(uids) == sizes[key]}
+        groups[key].append(instance)
+    studies = {
+        key: min(group, key=_place_in_series).study_uid
+        for key, group in groups.items()
+        if key[0] and 1 < len(group) == len({instance.study_uid for instance in group})
+    }
     lines: dict[str, tuple[str, ...]] = {}
     for key, study in studies.items():
-        line = f"INCONSISTENT_STUDY_UID: series {key[1]}: its {sizes[key]} files name a study each; taken as one study"
+        line = f"INCONSISTENT_STUDY_UID: series {key[0]}: its {len(groups[key])} files name a study each; taken as one"
         lines[study] = (*lines.get(study, ()), line)
     made = [
         instance._replace(study_uid=studies[key]) if key in studies else instance
         for key, instance in zip(keys, instances, strict=True)
     ]
     return made, lines
+
+
+def _place_in_series(instance: Instance) -> tuple[str, ...]:
+    """An order of the files of a series that new UIDs do not change."""
+    _, position, number = instance.identity
+    return str(position), str(number), instance.study_uid
 
 
 def without_copies(members: Iterable[tuple[str, Instance]]) -> tuple[list[tuple[str, Instance]], list[Instance]]:
