@@ -59,3 +59,16 @@ def mosaic(truth: Truth, *, tiles: int = 3, flipped: bool = False, csa: Any = No
         (0x0029, 0x1010, "OB"): header if csa is None else csa,
     }
     return set_tags(dataset, {**private, **tags})
+
+
+def protocol(truth: Truth, *, flipped: bool = False) -> bytes:
+    """A series header (0029,1020) with the planned centres of the slices; a coordinate of 0 is not written."""
+    columns, rows, count = truth.voxels.shape
+    text = "### ASCCONV BEGIN ###\n"
+    for place, k in enumerate(range(count)[:: -1 if flipped else 1]):
+        centre = truth.affine @ [columns / 2, rows / 2, k, 1]
+        for axis, value in zip(("Sag", "Cor", "Tra"), centre[:3], strict=True):
+            if value:
+                text += f"sSliceArray.asSlice[{place}].sPosition.d{axis}\t = \t{value:.8f}\n"
+    text += f"sSliceArray.lSize\t = \t{count}\n### ASCCONV END ###"
+    return csa_header({"UsedPatientWeight": ["70"]}) + text.encode()

@@ -10,7 +10,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from medfuse.domain import Quantity
 from medfuse.ingest import source_datasets
-from tests.acceptance.siemens import csa_header, mosaic
+from tests.acceptance.siemens import csa_header, mosaic, protocol
 from tests.dicom_cases import (
     CORONAL,
     FEET_FIRST,
@@ -243,6 +243,19 @@ def test_a_mosaic_is_taken_apart(tmp_path: Path, flipped: bool, orientation: Any
     volume = outcome(tmp_path).only
     assert volume.geometry.shape == (8, 6, 7)
     assert same_in_world(volume, truth) == ""
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.parametrize("orientation", [affine_of(), affine_of(OBLIQUE), affine_of(CORONAL)])
+def test_a_mosaic_whose_image_header_is_gone_is_placed_by_its_protocol(
+    tmp_path: Path, flipped: bool, orientation: Any
+) -> None:
+    truth = Truth(voxels=truth_of((8, 6, 7), low=0).voxels, affine=orientation)
+    dataset = mosaic(truth, flipped=flipped)
+    del dataset[0x00291010]
+    dataset.add_new((0x0029, 0x1020), "OB", protocol(truth, flipped=flipped))
+    save(dataset, tmp_path / "x")
+    assert same_in_world(outcome(tmp_path).only, truth) == ""
 
 
 def test_a_full_mosaic_of_many_tiles(tmp_path: Path) -> None:
