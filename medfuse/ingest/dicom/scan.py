@@ -167,8 +167,8 @@ def with_uids(instances: Sequence[Instance]) -> list[tuple[str, str, Instance]]:
 def with_one_study(instances: Sequence[Instance]) -> tuple[list[Instance], dict[str, tuple[str, ...]]]:
     """Give one Study Instance UID to the files of a series in which each file has another one.
 
-    Some writers of research data make a new study UID for every file. Files of one series and patient (of one
-    folder where no patient is named) belong together where every one of them names a study of its own.
+    Some writers of research data make a new study UID for every file. Files of one series and patient belong
+    together where every one of them names a study of its own.
 
     Returns:
         The instances, and for each study that was put together a line that says so.
@@ -179,7 +179,7 @@ def with_one_study(instances: Sequence[Instance]) -> tuple[list[Instance], dict[
     if all(len(studies) == 1 for studies in named.values()):
         return list(instances), {}
     groups: dict[tuple[str, str], list[Instance]] = defaultdict(list)
-    keys = [(instance.series_uid, instance.patient_key or str(instance.path.parent)) for instance in instances]
+    keys = [(instance.series_uid, instance.patient_key) for instance in instances]
     for key, instance in zip(keys, instances, strict=True):
         groups[key].append(instance)
     studies = {
