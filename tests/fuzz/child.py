@@ -30,12 +30,17 @@ ADDRESS_SPACE = 2 * 2**30
 """Bytes that one case may claim beyond what the process has; no honest volume here is larger than 100 kB."""
 
 
-def read_everything(folder: Path) -> list[str]:
-    """Index a folder and read all that it holds; returns what became of it."""
+def read_everything(folder: Path, cache: Path | None = None) -> list[str]:
+    """Index a folder and read all that it holds; returns what became of it.
+
+    With a cache, the index must be the same when it is read anew, written to the cache, and taken from there.
+    """
     try:
-        found = find_studies(folder)
+        found = find_studies(folder, cache=None)
     except UsageError as error:
         return [f"usage {type(error).__name__}"]
+    if cache is not None and not found == find_studies(folder, cache=cache) == find_studies(folder, cache=cache):
+        raise AssertionError("the cache gives another index than the files")
     lines = [line for study in found.studies for line in study.problems]
     said = [f"problem {line.split(':')[0]}" for line in lines]
     said += [f"rejected {rejected.reason}" for rejected in found.rejected]
@@ -133,7 +138,7 @@ def run_case(number: int, seeds: list[Path], parsed: dict[Path, Parsed], case: P
     failure = ""
     said: list[str] = []
     try:
-        said = read_everything(case)
+        said = read_everything(case, case.parent / "cache" if number % 4 == 0 else None)
     except BaseException as error:  # noqa: BLE001
         import traceback
 
