@@ -1,13 +1,16 @@
-"""Manifest rows -> cases in memory. A study that cannot be used is named with its reason, and the rest goes on."""
+"""Manifest rows -> cases. A study that cannot be used is named with its reason, and the rest goes on."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfuse.data.samples import Case, case_of
+from medfuse.data.cache import CaseArrays, CaseCache, floor_of
+from medfuse.data.samples import Case
 from medfuse.domain.labels import LabelSet
 from medfuse.domain.prediction import Rejected
 from medfuse.domain.references import reference_masks
@@ -16,6 +19,7 @@ from medfuse.errors import ManifestError, StudyError
 from medfuse.ingest import read_segmentation
 from medfuse.ingest.manifest import ManifestRow, study_of
 from medfuse.preprocess import PreparedStudy, Recipe, prepare_study, prepare_truth
+from medfuse.preprocess.text import text_input
 
 LOG = logging.getLogger(__name__)
 
@@ -29,7 +33,12 @@ class CaseSet:
 
 
 def read_cases(
-    rows: Sequence[ManifestRow], recipe: Recipe, label_set: LabelSet, on_case: Callable[[], None] = lambda: None
+    rows: Sequence[ManifestRow],
+    recipe: Recipe,
+    label_set: LabelSet,
+    on_case: Callable[[], None] = lambda: None,
+    *,
+    cache: Path | None = None,
 ) -> CaseSet:
     """Read and prepare every study of a manifest, with its labels and its truth.
 
@@ -38,6 +47,7 @@ def read_cases(
         recipe: How a study becomes input.
         label_set: What is predicted.
         on_case: Called after each study.
+        cache: Folder of prepared studies, which are then mapped into memory; None to prepare every study in memory.
 
     Raises:
         ManifestError: No study can be used, or no study has a label of a finding or a mask of a segment.
@@ -46,15 +56,16 @@ def read_cases(
     rejected: list[Rejected] = []
     segments_seen: set[str] = set()
     unread = 0
+    kept = None if cache is None else CaseCache(cache, recipe, label_set.segments)
     for row in rows:
         try:
             study = study_of(row)
-            prepared = prepare_study(study, recipe)
-            unread += bool(study.reports) and not prepared.text
-            masks = true_segments(study, prepared, label_set.segments)
-            segments_seen |= {name for name, mask in masks.items() if mask.any()}
-            truth = truth_map(masks, prepared, label_set.segments)
-            cases[row.study_instance_uid] = case_of(prepared, recipe, labels=row.labels, truth=truth)
+            make = partial(arrays_of, study, recipe, label_set.segments)
+            arrays = make() if kept is None else kept.get(study, make)
+            text = text_input(study, recipe)
+            unread += bool(study.reports) and not text
+            segments_seen |= {label_set.segments[position] for position in arrays.segments_seen}
+            cases[row.study_instance_uid] = _case(row, arrays, text)
         except StudyError as error:
             rejected.append(
                 Rejected(study_instance_uid=row.study_instance_uid, reason=error.reason, detail=error.detail)
@@ -70,6 +81,24 @@ def read_cases(
             sections,
         )
     return CaseSet(cases=cases, rejected=tuple(rejected))
+
+
+def arrays_of(study: Study, recipe: Recipe, segments: Sequence[str]) -> CaseArrays:
+    """Read and prepare one study, with its truth.
+
+    Raises:
+        StudyError: The study cannot be used.
+    """
+    prepared = prepare_study(study, recipe)
+    masks = true_segments(study, prepared, segments)
+    return CaseArrays(
+        image=prepared.image,
+        channel_present=np.array([rule.name in prepared.series for rule in recipe.channels]),
+        truth=truth_map(masks, prepared, segments),
+        voxel_volume_ml=prepared.grid.voxel_volume_mm3 / 1000,
+        floor=floor_of(prepared.image),
+        segments_seen=tuple(position for position, name in enumerate(segments) if name in masks and masks[name].any()),
+    )
 
 
 def true_segments(study: Study, prepared: PreparedStudy, segments: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
@@ -92,6 +121,19 @@ def truth_map(
     for number, name in enumerate(segments, start=1):
         label_map[masks[name]] = number
     return prepare_truth(label_map, prepared.source_grid, prepared.grid)
+
+
+def _case(row: ManifestRow, arrays: CaseArrays, text: str) -> Case:
+    return Case(
+        study_instance_uid=row.study_instance_uid,
+        image=arrays.image,
+        channel_present=arrays.channel_present,
+        text=text,
+        truth=arrays.truth,
+        labels=dict(row.labels),
+        voxel_volume_ml=arrays.voxel_volume_ml,
+        floor=arrays.floor,
+    )
 
 
 def _check(

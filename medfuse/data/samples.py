@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medfuse.data.cache import floor_of
 from medfuse.domain.labels import LabelSet, LabelValue
 from medfuse.preprocess import PreparedStudy, Recipe
 from medfuse.preprocess.grid import centred, extract
@@ -18,7 +19,7 @@ ASSESSED = {LabelValue.PRESENT: 1.0, LabelValue.ABSENT: 0.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Case:
-    """One study in memory, whole, ready to be cut into samples.
+    """One study, whole, in memory or mapped into it from the cache, ready to be cut into samples.
 
     Args:
         study_instance_uid: Which study.
@@ -28,6 +29,7 @@ class Case:
         truth: Label map of the grid, or None.
         labels: Finding -> value.
         voxel_volume_ml: Volume of a voxel.
+        floor: Smallest value of each channel, which stands beyond the grid; None to look for it with each sample.
     """
 
     study_instance_uid: str
@@ -37,6 +39,7 @@ class Case:
     truth: NDArray[np.uint8] | None
     labels: Mapping[str, LabelValue]
     voxel_volume_ml: float
+    floor: tuple[float, ...] | None = None
 
 
 def case_of(
@@ -62,6 +65,7 @@ def case_of(
         truth=truth,
         labels=dict(labels or {}),
         voxel_volume_ml=prepared.grid.voxel_volume_mm3 / 1000,
+        floor=floor_of(prepared.image),
     )
 
 
@@ -81,7 +85,8 @@ def sample_of(
         start: First voxel of the block on the case's grid; may be negative.
     """
     begin = start if start is not None else centred(case.image.shape[1:], size)
-    image = np.stack([extract(channel, begin, size, fill=float(channel.min())) for channel in case.image])
+    floor = case.floor if case.floor is not None else floor_of(case.image)
+    image = np.stack([extract(channel, begin, size, fill=low) for channel, low in zip(case.image, floor, strict=True)])
     truth = np.zeros(size, dtype=np.uint8) if case.truth is None else extract(case.truth, begin, size)
     values = [case.labels.get(finding, LabelValue.NOT_ASSESSED) for finding in label_set.findings]
     return Sample(

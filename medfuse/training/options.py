@@ -21,12 +21,18 @@ class DataOptions:
         folds: Number of folds; one is the test set.
         test_fold: Which one, from 0.
         validation_fraction: Share of the other studies that chooses the checkpoint and calibrates it.
+        cache: Folder where prepared studies are kept for the next run or fold, and mapped into memory from; they hold
+            the images of patients, so none is kept unless it is asked for.
+        shuffle_reports: Give each study's report to a study of another patient in its split: a control, which shows
+            what a model gains by having a note at all. A study without a report stays without.
     """
 
     manifest: Path | None = None
     folds: int = 5
     test_fold: int = 0
     validation_fraction: float = 0.125
+    cache: Path | None = None
+    shuffle_reports: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.test_fold < self.folds or self.folds < 2:
