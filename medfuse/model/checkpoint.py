@@ -23,10 +23,10 @@ from medfuse.errors import CheckpointError
 from medfuse.model.assemble import ModelSpec, assemble
 from medfuse.model.network import FusionNetwork
 from medfuse.preprocess import Recipe
-from medfuse.storage import whole_folder
+from medfuse.storage import whole_folder, write_file
 
 SCHEMA_VERSION = 1
-WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
+WEIGHTS, DESCRIPTION, MEMBERS = "model.safetensors", "checkpoint.json", "folds.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +176,49 @@ def locate(path: Path) -> Path:
         if (candidate / DESCRIPTION).is_file():
             return candidate
     raise CheckpointError(f"{path} holds no checkpoint; give a run folder of medfuse train, or its best/ or last/")
+
+
+def members(path: Path) -> tuple[Path, ...]:
+    """The checkpoints that `path` means: the best one of every fold of a cross-validation, else the one of `locate`.
+
+    Raises:
+        CheckpointError: There is none, or a fold is not trained yet.
+    """
+    if not (path / MEMBERS).is_file():
+        if (path / fold_name(0)).is_dir():
+            raise CheckpointError(f"{path} holds folds that are not all trained; go on with medfuse train --resume")
+        return (locate(path),)
+    return tuple(locate(fold) for fold in fold_runs(path))
+
+
+def fold_runs(path: Path) -> tuple[Path, ...]:
+    """The runs of the folds of a finished cross-validation; none for a folder that is not one.
+
+    Raises:
+        CheckpointError: Its list of folds is broken.
+    """
+    if not (path / MEMBERS).is_file():
+        return ()
+    try:
+        count = json.loads((path / MEMBERS).read_bytes())["folds"]
+        return tuple(path / fold_name(fold) for fold in range(count))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path / MEMBERS} is broken; write it anew with medfuse train --resume") from error
+
+
+def fold_name(fold: int) -> str:
+    """The folder of a fold within a cross-validation."""
+    return f"fold-{fold}"
+
+
+def write_members(path: Path, folds: int) -> None:
+    """State that the folds 0 to `folds - 1` of a cross-validation are trained.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    text = json.dumps({"folds": folds})
+    write_file(path / MEMBERS, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 def text_weights_sha256(network: FusionNetwork) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from medfuse.errors import CheckpointError
 from medfuse.training.average import WeightAverage
+from medfuse.training.options import TrainingOptions
 
 TENSORS, PROGRESS, OWN = "optimizer.safetensors", "progress.json", "own.safetensors"
 
@@ -36,6 +37,12 @@ class Progress:
     step: int = 0
     best_score: float | None = None
     best_epoch: int = -1
+
+    def is_done(self, options: TrainingOptions) -> bool:
+        """Whether nothing is left to train: the last epoch is done, or patience has run out."""
+        waited = self.epoch - 1 - self.best_epoch
+        impatient = options.patience is not None and waited >= options.patience * options.validate_every
+        return self.epoch >= options.epochs or (self.epoch > 0 and impatient)
 
 
 def as_files(
@@ -65,18 +72,34 @@ def restore(optimizer: torch.optim.Optimizer, directory: Path, average: WeightAv
     Raises:
         CheckpointError: The files are missing or broken.
     """
+    progress = read_progress(directory)
     try:
         tensors = load_file(directory / TENSORS)
-        progress = Progress(**json.loads((directory / PROGRESS).read_bytes()))
         if average is not None:
             average.restore(load_file(directory / OWN))
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"{directory} cannot be resumed: {str(error).splitlines()[0]}; start the run anew in another folder"
-        ) from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _not_resumable(directory, error) from error
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return progress
+
+
+def read_progress(directory: Path) -> Progress:
+    """How far the run of a `last` checkpoint has come.
+
+    Raises:
+        CheckpointError: The file is missing or broken.
+    """
+    try:
+        return Progress(**json.loads((directory / PROGRESS).read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise _not_resumable(directory, error) from error
+
+
+def _not_resumable(directory: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{directory} cannot be resumed: {str(error).splitlines()[0]}; start the run anew in another folder"
+    )

@@ -3,38 +3,32 @@
     RUN/config.yaml      the resolved config
     RUN/splits.csv       which study is in which split
     RUN/last, RUN/best   checkpoints; `last` also holds what resuming needs
-    RUN/log              TensorBoard
+    RUN/losses.csv       the loss curve
+    RUN/log              the same for TensorBoard
 
 `best` is the checkpoint with the lowest validation loss, or the last one (`training.select`). Its temperatures and
 operating points come from the validation split. A resumed run equals an uninterrupted one: it goes on from the last
 whole epoch.
 """
 
-import csv
-import io
-import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from medfuse.data.augment import Augmentation
-from medfuse.data.cases import CaseSet, read_cases
 from medfuse.data.collate import collate
 from medfuse.data.loaders import CaseSamples, EpochBatches
 from medfuse.data.samples import Case
-from medfuse.data.splits import SplitItem, split_by_patient
 from medfuse.domain.prediction import Rejected
-from medfuse.errors import CheckpointError, ConfigError, ManifestError
-from medfuse.ingest.manifest import ManifestRow, read_manifest
+from medfuse.errors import CheckpointError, ConfigError
 from medfuse.metrics.calibration import apply_temperature, fit_temperature
 from medfuse.metrics.operating_point import choose_operating_point
 from medfuse.model import assemble
@@ -45,15 +39,12 @@ from medfuse.storage import sweep, write_file
 from medfuse.tensors import Batch
 from medfuse.training import state
 from medfuse.training.average import WeightAverage
+from medfuse.training.curve import LossCurve
 from medfuse.training.loop import Criterion, Losses, Validation, train_epoch, validate
 from medfuse.training.options import TrainingPlan
 from medfuse.training.runtime import accelerator_for
 from medfuse.training.state import Progress
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-LOG = logging.getLogger(__name__)
+from medfuse.training.studies import Studies, parts_of, read_studies, splits_of, write_splits
 
 
 class Watcher(Protocol):
@@ -92,7 +83,9 @@ class TrainingResult:
     rejected: tuple[Rejected, ...]
 
 
-def train(plan: TrainingPlan, output: Path, watcher: Watcher, *, resume: bool = False) -> TrainingResult:
+def train(
+    plan: TrainingPlan, output: Path, watcher: Watcher, *, resume: bool = False, studies: Studies | None = None
+) -> TrainingResult:
     """Train a model.
 
     Args:
@@ -100,28 +93,47 @@ def train(plan: TrainingPlan, output: Path, watcher: Watcher, *, resume: bool = 
         output: The run folder; made when it is not there.
         watcher: Is told how it goes.
         resume: Go on from `output/last`; without one the run starts from the beginning.
+        studies: What was read of the plan's manifest before; None to read it now.
 
     Raises:
         ManifestError: The manifest does not fit the plan.
         CheckpointError: `output` cannot be resumed, or was made by another config.
         StorageError: The run folder cannot be written.
     """
-    if plan.data.manifest is None:
-        raise ManifestError("data.manifest is not set; add --set data.manifest=FILE, made by medfuse index")
-    rows = read_manifest(plan.data.manifest)
-    splits = _splits(rows, plan)
-    watcher.on_studies(len(rows))
-    case_set = read_cases(rows, plan.recipe, plan.label_set, watcher.on_study)
-    parts = {name: _cases(case_set, splits, name) for name in ("train", "validation", "test")}
-    for name in ("train", "validation"):
-        if not parts[name]:
-            raise ManifestError(f"the {name} split has no study that can be used; take more studies or fewer folds")
+    if studies is None:
+        studies = read_studies(plan, watcher.on_studies, watcher.on_study)
+    splits = splits_of(studies.rows, plan)
+    parts = parts_of(studies, splits, plan)
     write_file(output / "config.yaml", lambda aside: aside.write_text(plan.config_yaml, encoding="utf-8"))
-    _write_splits(output / "splits.csv", rows, splits)
-    run = _Run(plan, output, watcher, parts["train"], parts["validation"])
-    best_epoch = run.go(resume=resume)
+    write_splits(output / "splits.csv", studies.rows, splits)
+    best_epoch = _Run(plan, output, watcher, parts["train"], parts["validation"]).go(resume=resume)
     counts = {name: len(cases) for name, cases in parts.items()}
-    return TrainingResult(output=output, best_epoch=best_epoch, counts=counts, rejected=case_set.rejected)
+    return TrainingResult(output=output, best_epoch=best_epoch, counts=counts, rejected=studies.case_set.rejected)
+
+
+def is_finished(plan: TrainingPlan, output: Path) -> bool:
+    """Whether a run folder holds this run, trained to its end.
+
+    Raises:
+        CheckpointError: The checkpoint there is broken, or was made by another config.
+    """
+    last = _last_checkpoint(plan, output)
+    return last is not None and state.read_progress(last).is_done(plan.training)
+
+
+def _last_checkpoint(plan: TrainingPlan, output: Path) -> Path | None:
+    """The checkpoint to go on from; None where there is none yet."""
+    last = output / "last"
+    if output.is_dir():
+        sweep(output)
+    if not last.exists():
+        return None
+    if checkpoints.describe(last).config_sha256 != plan.config_sha256:
+        raise CheckpointError(
+            f"{last} was made by another config; resume with the one in {output / 'config.yaml'}, "
+            "or train into another folder"
+        )
+    return last
 
 
 class _Run:
@@ -166,26 +178,21 @@ class _Run:
 
     def go(self, *, resume: bool) -> int:
         """Train what is left to train; returns the epoch of the best checkpoint."""
-        from torch.utils.tensorboard import SummaryWriter
-
         progress = self._resume() if resume else Progress()
         options = self.plan.training
         self.watcher.on_training(progress, options.epochs, self.steps)
-        with ExitStack() as stack:
-            log = None
-            if self.accelerator.is_main_process:
-                log = stack.enter_context(SummaryWriter(str(self.output / "log"), purge_step=progress.epoch))
-            for epoch in range(progress.epoch, options.epochs):
+        main = self.accelerator.is_main_process
+        with LossCurve(self.output, progress.epoch) if main else nullcontext() as curve:
+            while not progress.is_done(options):
+                epoch = progress.epoch
                 losses = self._train_epoch(epoch, progress.step)
                 due = (epoch + 1) % options.validate_every == 0 or epoch + 1 == options.epochs
                 with self.average.in_place() if self.average else nullcontext() as own:
                     seen = self._validate() if due else None
+                    if curve is not None:
+                        curve.add(epoch, losses, seen)
                     progress = self._save(epoch, progress, seen, own)
-                if log is not None:
-                    _record(log, epoch, losses, seen)
                 self.watcher.on_epoch(epoch, losses, seen)
-                if options.patience and epoch - progress.best_epoch >= options.patience * options.validate_every:
-                    break
         return progress.best_epoch
 
     def _train_epoch(self, epoch: int, first_step: int) -> Losses:
@@ -256,18 +263,10 @@ class _Run:
         )
 
     def _resume(self) -> Progress:
-        last = self.output / "last"
-        if self.output.is_dir():
-            sweep(self.output)
-        if not last.exists():
+        last = _last_checkpoint(self.plan, self.output)
+        if last is None:
             return Progress()
-        saved = checkpoints.describe(last)
-        if saved.config_sha256 != self.plan.config_sha256:
-            raise CheckpointError(
-                f"{last} was made by another config; resume with the one in {self.output / 'config.yaml'}, "
-                "or train into another folder"
-            )
-        checkpoints.load_weights(self.network, last, saved.weights_sha256)
+        checkpoints.load_weights(self.network, last, checkpoints.describe(last).weights_sha256)
         return state.restore(self.optimizer, last, self.average)
 
     def _fit_regions(self, training: Sequence[Case]) -> None:
@@ -294,53 +293,3 @@ def _calibrate(findings: Sequence[str], seen: Validation) -> dict[str, Calibrati
         else:
             fitted[finding] = Calibration()
     return fitted
-
-
-def _splits(rows: Sequence[ManifestRow], plan: TrainingPlan) -> dict[str, str]:
-    items = [
-        SplitItem(
-            study_instance_uid=row.study_instance_uid,
-            patient_key=row.patient_key,
-            stratum="".join(
-                row.labels[finding].value[0] for finding in plan.label_set.findings if finding in row.labels
-            ),
-        )
-        for row in rows
-    ]
-    data = plan.data
-    return dict(
-        split_by_patient(
-            items,
-            folds=data.folds,
-            test_fold=data.test_fold,
-            validation_fraction=data.validation_fraction,
-            seed=plan.seed,
-        )
-    )
-
-
-def _cases(case_set: CaseSet, splits: Mapping[str, str], name: str) -> list[Case]:
-    return [case_set.cases[uid] for uid in sorted(case_set.cases) if splits[uid] == name]
-
-
-def _write_splits(path: Path, rows: Sequence[ManifestRow], splits: Mapping[str, str]) -> None:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("study_instance_uid", "patient_key", "split"))
-    writer.writerows((row.study_instance_uid, row.patient_key, splits[row.study_instance_uid]) for row in rows)
-    write_file(path, lambda aside: aside.write_text(table.getvalue(), encoding="utf-8"))
-
-
-def _record(log: "SummaryWriter", epoch: int, losses: Losses, seen: Validation | None) -> None:
-    scalars: dict[str, float | None] = {
-        "train/total": losses.total,
-        "train/findings": losses.findings,
-        "train/segments": losses.segments,
-        "train/waiting": losses.waiting,
-    }
-    if seen is not None:
-        scalars["validation/total"] = seen.losses.total
-        scalars |= {"validation/dice": seen.dice, "validation/auroc": seen.auroc}
-    for name, value in scalars.items():
-        if value is not None and math.isfinite(value):
-            log.add_scalar(name, value, epoch)

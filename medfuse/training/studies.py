@@ -1,0 +1,118 @@
+"""The studies of a run: read once, then split; several runs of one recipe may share what was read."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medfuse.data.cases import CaseSet, read_cases
+from medfuse.data.samples import Case
+from medfuse.data.shuffle import other_patients
+from medfuse.data.splits import SplitItem, split_by_patient
+from medfuse.errors import ManifestError
+from medfuse.ingest.manifest import ManifestRow, read_manifest
+from medfuse.storage import write_file
+from medfuse.training.options import TrainingPlan
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Studies:
+    """A manifest and what was read of it.
+
+    Args:
+        rows: The manifest's rows.
+        case_set: The studies in memory, and those that cannot be used.
+    """
+
+    rows: tuple[ManifestRow, ...]
+    case_set: CaseSet
+
+
+def read_studies(plan: TrainingPlan, on_start: Callable[[int], None], on_study: Callable[[], None]) -> Studies:
+    """Read every study of a plan's manifest. Folds, splits and the network have no part in it.
+
+    Args:
+        plan: Names the manifest, the recipe and what is predicted.
+        on_start: Is told the number of studies.
+        on_study: Called after each.
+
+    Raises:
+        ManifestError: There is no manifest, or it does not fit the plan.
+    """
+    if plan.data.manifest is None:
+        raise ManifestError("data.manifest is not set; add --set data.manifest=FILE, made by medfuse index")
+    rows = read_manifest(plan.data.manifest)
+    splits_of(rows, plan)  # too few patients for the folds are refused before minutes of reading
+    on_start(len(rows))
+    case_set = read_cases(rows, plan.recipe, plan.label_set, on_study, cache=plan.data.cache)
+    return Studies(rows=rows, case_set=case_set)
+
+
+def splits_of(rows: Sequence[ManifestRow], plan: TrainingPlan) -> dict[str, str]:
+    """Study UID -> its split, for every row of the manifest.
+
+    Raises:
+        UsageError: There are too few patients for the folds.
+    """
+    items = [
+        SplitItem(
+            study_instance_uid=row.study_instance_uid,
+            patient_key=row.patient_key,
+            stratum="".join(
+                row.labels[finding].value[0] for finding in plan.label_set.findings if finding in row.labels
+            ),
+        )
+        for row in rows
+    ]
+    data = plan.data
+    return dict(
+        split_by_patient(
+            items,
+            folds=data.folds,
+            test_fold=data.test_fold,
+            validation_fraction=data.validation_fraction,
+            seed=plan.seed,
+        )
+    )
+
+
+def parts_of(studies: Studies, splits: Mapping[str, str], plan: TrainingPlan) -> dict[str, list[Case]]:
+    """The studies of each split, in order of UID; with `data.shuffle_reports`, each with another patient's text.
+
+    Raises:
+        ManifestError: There is nothing to train on, or nothing to validate on.
+    """
+    cases = studies.case_set.cases
+    parts = {name: [cases[uid] for uid in sorted(cases) if splits[uid] == name] for name in SPLITS}
+    for name in ("train", "validation"):
+        if not parts[name]:
+            raise ManifestError(f"the {name} split has no study that can be used; take more studies or fewer folds")
+    if plan.data.shuffle_reports:
+        patients = {row.study_instance_uid: row.patient_key for row in studies.rows}
+        parts = {name: _shuffled(part, patients, plan.seed, name) for name, part in parts.items()}
+    return parts
+
+
+def _shuffled(cases: Sequence[Case], patients: Mapping[str, str], seed: int, split: str) -> list[Case]:
+    texts = {case.study_instance_uid: case.text for case in cases if case.text}
+    donors = other_patients({uid: patients[uid] for uid in texts}, seed, split)
+    return [
+        replace(case, text=texts[donors[case.study_instance_uid]]) if case.study_instance_uid in donors else case
+        for case in cases
+    ]
+
+
+def write_splits(path: Path, rows: Sequence[ManifestRow], splits: Mapping[str, str]) -> None:
+    """Write which study is in which split.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("study_instance_uid", "patient_key", "split"))
+    writer.writerows((row.study_instance_uid, row.patient_key, splits[row.study_instance_uid]) for row in rows)
+    write_file(path, lambda aside: aside.write_text(table.getvalue(), encoding="utf-8"))
