@@ -193,24 +193,23 @@ class FileEntries:
         schemas: dict[tuple[Any, ...], int] = {}
         numbers: dict[tuple[type, Any], int] = {}
         records: dict[str, Any] = {}
+        number_of = numbers.setdefault
         for file, what in zip(files, each, strict=True):
-            if isinstance(what, Instance):
-                opened = what.file
-                header = None if opened is None else opened.header
-                if opened is None or not isinstance(header, PlainHeader | KnownHeader) or not _is_simple(header):
-                    continue
-                keys = tuple(header.values)
-                named = people.setdefault((what.patient_key, what.accession_number), len(people))
-                span = None if opened.span is None else tuple(opened.span)
-                values = [opened.syntax, opened.sop_class_uid, opened.sop_instance_uid, span]
-                values += [value for key, value in header.values.items() if key not in _IDENTITY]
-                found = [numbers.setdefault((value.__class__, value), len(numbers)) for value in values]
-                records[_digest(file)] = [named, schemas.setdefault(keys, len(schemas)), *found]
-            else:
+            if not isinstance(what, Instance):
                 records[_digest(file)] = [what.reason] if isinstance(what, Problem) else what
+                continue
+            header = None if what.file is None else what.file.header
+            if what.file is None or not isinstance(header, PlainHeader | KnownHeader) or not _is_simple(header):
+                continue
+            values = {key: value for key, value in header.values.items() if key not in _IDENTITY}
+            _, _, span, syntax, _, sop_class, sop_uid = what.file
+            told = (syntax, sop_class, sop_uid, None if span is None else tuple(span), *values.values())
+            found = [number_of((value.__class__, value), len(numbers)) for value in told]
+            person = people.setdefault((what.patient_key, what.accession_number), len(people))
+            records[_digest(file)] = [person, schemas.setdefault(tuple(values), len(schemas)), *found]
         return {
             "files": records,
-            "schemas": [[key for key in keys if key not in _IDENTITY] for keys in schemas],
+            "schemas": [list(keys) for keys in schemas],
             "values": [value for _, value in numbers],
         }
 

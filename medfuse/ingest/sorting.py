@@ -1,24 +1,21 @@
 """Sort the files of a folder by what they hold, whatever they are called."""
 
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from medfuse.errors import UnreadableFileError
 from medfuse.ingest.dicom.files import DICOM_SUFFIXES, has_dicom_magic, may_be_dicom, open_file
 from medfuse.ingest.dicom.scan import Instance, instance_of
-from medfuse.ingest.dicom.walk import HEAD_BYTES
+from medfuse.ingest.dicom.walk import HEAD_BYTES, read_at
 from medfuse.ingest.nifti import is_nifti_name
+from medfuse.ingest.read_ahead import READ_AHEAD_FILES, read_ahead
 from medfuse.ingest.reports.reading import is_report_file
 from medfuse.ingest.tree import FoundFile, Tree, list_tree
 
 _MAGIC_BYTES = 132
 _LISTED_PATHS = 3
-_READ_AHEAD = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +70,11 @@ def sort_tree(tree: Tree, known: Callable[[FoundFile], Sorted | None] | None = N
         found.skipped["HIDDEN_FILE"] = tree.n_hidden
     before = [known(file) for file in tree.files] if known is not None else [None] * len(tree.files)
     unknown = [file for file, what in zip(tree.files, before, strict=True) if what is None]
-    with closing(_read_heads(unknown)) as heads:
-        for file, what in zip(tree.files, before, strict=True):
-            _add(sort_file(file, next(heads)) if what is None else what, file, found)
+    with read_ahead([file.path for file in unknown]) as told:
+        for n, (file, what) in enumerate(zip(tree.files, before, strict=True)):
+            if n % READ_AHEAD_FILES == 0:
+                told()
+            _add(sort_file(file) if what is None else what, file, found)
     return found
 
 
@@ -93,42 +92,6 @@ def _add(what: Sorted, file: FoundFile, found: SortedFiles) -> None:
         found.skipped[what] += 1
 
 
-def _read_heads(files: Sequence[FoundFile]) -> Generator[bytes | None, None, None]:
-    """The first bytes of each file, None for one that cannot be read; the system is told early which come next."""
-    ahead: deque[int | None] = deque()
-    coming = iter(files)
-    try:
-        for _ in files:
-            for file in islice(coming, 1 if ahead else _READ_AHEAD):
-                ahead.append(_open_ahead(file.path))
-            yield _head_of(ahead.popleft())
-    finally:
-        for descriptor in ahead:
-            if descriptor is not None:
-                os.close(descriptor)
-
-
-def _open_ahead(path: Path) -> int | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    except OSError:
-        return None
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, 0, HEAD_BYTES, os.POSIX_FADV_WILLNEED)
-    return descriptor
-
-
-def _head_of(descriptor: int | None) -> bytes | None:
-    if descriptor is None:
-        return None
-    try:
-        return os.read(descriptor, HEAD_BYTES)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-
-
 def problem_lines(problems: Iterable[Problem], root: Path) -> list[str]:
     """One `REASON: detail` line for each reason, naming the first few files by their path below `root`."""
     paths: dict[str, list[str]] = {}
@@ -142,9 +105,11 @@ def problem_lines(problems: Iterable[Problem], root: Path) -> list[str]:
     return lines
 
 
-def sort_file(file: FoundFile, head: bytes | None) -> Sorted:
+def sort_file(file: FoundFile) -> Sorted:
     """What a file is, by its first bytes, its header if it has one, and its name if nothing else tells."""
-    if head is None:
+    try:
+        head = read_at(file.path, HEAD_BYTES, 0)
+    except OSError:
         return Problem("UNREADABLE_FILE", file.path)
     if has_dicom_magic(head):
         return _read_dicom(file, head, promises_dicom=True)

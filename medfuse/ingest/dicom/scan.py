@@ -73,6 +73,7 @@ _NO_SLICES = frozenset(
 )
 """Words of an Image Type (0008,0008) that say: a picture of a volume, not its slices."""
 
+_PADDING = " \0\t\r\n"
 _MODALITIES = {"CT": Modality.CT, "MR": Modality.MR, "PT": Modality.PT}
 _pseudonym = lru_cache(maxsize=4096)(pseudonym)
 
@@ -89,7 +90,7 @@ class Instance(NamedTuple):
         defect: Reason code of an image without all of its pixels; empty for a whole one.
         frames: The slices of an image; empty where `refusal` says why there are none.
         refusal: Why an image has no place in a volume, or None.
-        file: The opened file where its header is plain, so that a cache may keep what was read of it; else None.
+        file: Where its header is plain, the file with what was read of it, so that a cache may keep that; else None.
     """
 
     path: Path
@@ -315,8 +316,17 @@ def _instance(file: DicomFile) -> Instance:
         defect,
         frames,
         refusal,
-        file if isinstance(header, PlainHeader | KnownHeader) else None,
+        _without_bytes(file),
     )
+
+
+def _without_bytes(file: DicomFile) -> DicomFile | None:
+    """A plain file with what was asked of its header, and without the bytes, which would fill the memory."""
+    header = file.header
+    if isinstance(header, PlainHeader):
+        path, _, span, syntax, little_endian, sop_class, sop_uid = file
+        return DicomFile(path, KnownHeader(header.values), span, syntax, little_endian, sop_class, sop_uid)
+    return file if isinstance(header, KnownHeader) else None
 
 
 def _kind(sop_class: str, modality: str, header: Header) -> tuple[Kind, str]:
@@ -327,11 +337,10 @@ def _kind(sop_class: str, modality: str, header: Header) -> tuple[Kind, str]:
     if sop_class not in IMAGE_CLASSES and (sop_class or modality not in _MODALITIES):
         reasons = (reason for start, reason in _SKIP_REASONS if f"{sop_class}.".startswith(f"{start}."))
         return "other", next(reasons, "OTHER_SOP_CLASS")
-    words = _words(header.get("ImageType"))
-    if "LOCALIZER" in words:
-        return "other", "LOCALIZER"
-    if not _NO_SLICES.isdisjoint(words):
-        return "other", "DERIVED_IMAGE"
+    image_type = header.get("ImageType")
+    reason = _picture_reason(image_type if image_type is None or isinstance(image_type, str) else tuple(image_type))
+    if reason:
+        return "other", reason
     if (header.get("SamplesPerPixel") or 1) != 1:
         return "other", "COLOUR_IMAGE"
     return "image", ""
@@ -343,16 +352,20 @@ def _defect(pixels: PixelSpan | None) -> str:
     return "TRUNCATED_FILE" if pixels.is_cut else ""
 
 
-def _words(value: object) -> tuple[str, ...]:
-    if value is None or isinstance(value, str):
-        return (value.upper(),) if value else ()
-    return tuple([str(part).upper() for part in value]) if isinstance(value, Iterable) else ()
+@lru_cache(maxsize=1024)
+def _picture_reason(image_type: str | tuple[object, ...] | None) -> str:
+    """Why an Image Type says that there are no slices of a volume; empty where it does not."""
+    values = (image_type,) if isinstance(image_type, str) else image_type or ()
+    words = {str(value).upper() for value in values}
+    if "LOCALIZER" in words:
+        return "LOCALIZER"
+    return "" if _NO_SLICES.isdisjoint(words) else "DERIVED_IMAGE"
 
 
 def _text(value: object) -> str:
     if isinstance(value, str):
-        return value.strip().strip("\0")
-    return "" if value is None else str(value).strip().strip("\0")
+        return value.strip(_PADDING)
+    return "" if value is None else str(value).strip(_PADDING)
 
 
 def _number(value: object) -> int | None:
