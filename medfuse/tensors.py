@@ -19,6 +19,9 @@ from torch.nn.functional import pad
 
 Record = TypeVar("Record")
 
+IGNORED = 255
+"""The number in a label map of voxels that take no part in losses and metrics: nobody says what they are."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
@@ -31,7 +34,7 @@ class Sample:
         text: The text input; empty for none.
         finding_targets: 1 present, 0 absent; 0 where masked.
         finding_mask: Which findings were assessed.
-        segment_targets: Label map, 0 background; zeros where there is none.
+        segment_targets: Label map, 0 background, `IGNORED` where nobody knows; zeros where there is none.
         has_segmentation: Whether `segment_targets` is truth.
         voxel_volume_ml: Volume of one voxel of the grid, millilitres.
     """

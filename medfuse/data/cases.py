@@ -14,12 +14,17 @@ from medfuse.data.samples import Case
 from medfuse.domain.labels import LabelSet
 from medfuse.domain.prediction import Rejected
 from medfuse.domain.references import reference_masks
+from medfuse.domain.segmentation import Segmentation
 from medfuse.domain.study import Study
 from medfuse.errors import ManifestError, StudyError
 from medfuse.ingest import read_segmentation
 from medfuse.ingest.manifest import ManifestRow, study_of
 from medfuse.preprocess import PreparedStudy, Recipe, prepare_study, prepare_truth
 from medfuse.preprocess.text import text_input
+from medfuse.tensors import IGNORED
+
+IGNORE = "ignore"
+"""Name of the region of a delineation that says that nobody knows."""
 
 LOG = logging.getLogger(__name__)
 
@@ -90,36 +95,57 @@ def arrays_of(study: Study, recipe: Recipe, segments: Sequence[str]) -> CaseArra
         StudyError: The study cannot be used.
     """
     prepared = prepare_study(study, recipe)
-    masks = true_segments(study, prepared, segments)
+    files = study.segmentations if segments else ()
+    delineations = [read_segmentation(path, on=prepared.source_grid) for path in files]
+    masks = reference_masks(delineations, segments)
     return CaseArrays(
         image=prepared.image,
         channel_present=np.array([rule.name in prepared.series for rule in recipe.channels]),
-        truth=truth_map(masks, prepared, segments),
+        truth=truth_map(masks, prepared, segments, unknown_voxels(delineations, segments)),
         voxel_volume_ml=prepared.grid.voxel_volume_mm3 / 1000,
         floor=floor_of(prepared.image),
         segments_seen=tuple(position for position, name in enumerate(segments) if name in masks and masks[name].any()),
     )
 
 
-def true_segments(study: Study, prepared: PreparedStudy, segments: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
-    """The study's delineation of each segment on the grid of its reference series; empty when it has none.
+def unknown_voxels(delineations: Sequence[Segmentation], segments: Sequence[str]) -> NDArray[np.bool_] | None:
+    """The voxels that a delineation leaves open in a region named `ignore`, which is no segment; None without one.
 
-    Raises:
-        StudyError: A delineation cannot be read.
+    Source: nnU-Net's documentation, "Ignore label".
     """
-    delineations = [read_segmentation(path, on=prepared.source_grid) for path in study.segmentations]
-    return reference_masks(delineations, segments) if segments else {}
+    unknown: NDArray[np.bool_] | None = None
+    for delineation in delineations:
+        for region in delineation.segments:
+            if region.name.strip().casefold() == IGNORE and region.name not in segments:
+                here = delineation.label_map == region.number
+                unknown = here if unknown is None else unknown | here
+    return unknown
 
 
 def truth_map(
-    masks: Mapping[str, NDArray[np.bool_]], prepared: PreparedStudy, segments: Sequence[str]
+    masks: Mapping[str, NDArray[np.bool_]],
+    prepared: PreparedStudy,
+    segments: Sequence[str],
+    unknown: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8] | None:
-    """The masks as one label map on the model grid, segment `n` of the label set as `n`; None without masks."""
+    """The masks as one label map on the model grid.
+
+    Args:
+        masks: On the grid of the reference series.
+        prepared: The study.
+        segments: Segment `n` of them becomes `n`.
+        unknown: Voxels that become `IGNORED`.
+
+    Returns:
+        The label map; None without masks.
+    """
     if not masks:
         return None
     label_map = np.zeros(prepared.source_grid.shape, dtype=np.uint8)
     for number, name in enumerate(segments, start=1):
         label_map[masks[name]] = number
+    if unknown is not None:
+        label_map[unknown] = IGNORED
     return prepare_truth(label_map, prepared.source_grid, prepared.grid)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from torch.utils.data import Dataset
 
 from medfuse.data.augment import Augmentation
+from medfuse.data.blocks import BlockOptions, Blocks
 from medfuse.data.samples import Case, sample_of
 from medfuse.domain.labels import LabelSet
 from medfuse.seeding import derived_seed, stream
@@ -12,7 +13,7 @@ from medfuse.tensors import Sample
 
 
 class CaseSamples(Dataset[Sample]):
-    """Samples of cases; the augmented sample of an epoch follows from seed, epoch and index.
+    """Samples of cases; the block and the variation of an epoch follow from seed, epoch and index.
 
     Args:
         cases: The studies.
@@ -20,6 +21,7 @@ class CaseSamples(Dataset[Sample]):
         label_set: Order of the findings.
         augmentation: Varies samples; None leaves them as they are.
         seed: The run's seed.
+        blocks: How blocks of studies larger than `size` are chosen; None for the one in the centre.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class CaseSamples(Dataset[Sample]):
         *,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        blocks: BlockOptions | None = None,
     ) -> None:
         self.cases = cases
         self.size = size
@@ -37,12 +40,16 @@ class CaseSamples(Dataset[Sample]):
         self.augmentation = augmentation
         self.seed = seed
         self.epoch = 0
+        self._blocks = Blocks(cases, size, blocks, seed) if blocks is not None else None
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = sample_of(self.cases[index], self.size, self.label_set)
+        start = self._blocks.start(self.epoch, index) if self._blocks is not None else None
+        sample = sample_of(self.cases[index], self.size, self.label_set, start=start)
+        if self._blocks is not None:
+            sample = self._blocks.taught(sample, index)
         if self.augmentation is None:
             return sample
         return self.augmentation(sample, derived_seed(self.seed, "augment", self.epoch, index))

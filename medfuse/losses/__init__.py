@@ -1,7 +1,8 @@
 """What training minimises. Labels that were not assessed and masks that are not there take no part."""
 
+from medfuse.losses.criterion import Criterion, LossWeights
 from medfuse.losses.findings import finding_loss
 from medfuse.losses.segmentation import SegmentationLoss
 from medfuse.losses.volume import volume_loss
 
-__all__ = ["SegmentationLoss", "finding_loss", "volume_loss"]
+__all__ = ["Criterion", "LossWeights", "SegmentationLoss", "finding_loss", "volume_loss"]

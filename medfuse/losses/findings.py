@@ -1,13 +1,34 @@
 """Loss of the findings."""
 
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, where
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 
 def finding_loss(
-    logits: Float[Tensor, "B F"], targets: Float[Tensor, "B F"], mask: Bool[Tensor, "B F"]
+    logits: Float[Tensor, "B F"],
+    targets: Float[Tensor, "B F"],
+    mask: Bool[Tensor, "B F"],
+    prevalence: Float[Tensor, "F"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean binary cross-entropy over the assessed findings; zero, with a gradient of zero, when there is none."""
-    losses = binary_cross_entropy_with_logits(logits.float(), targets, reduction="none") * mask
+    """Mean binary cross-entropy over the assessed findings; zero, with a gradient of zero, when there is none.
+
+    With `prevalence`, present and absent findings weigh alike in sum: each by the inverse of its share, 1 on average.
+    Weights alone would raise every probability of a rare finding, by an offset of its logit that no temperature takes
+    back; the logits are therefore compared shifted by that offset, and stay those of the true prevalence.
+
+    Args:
+        logits: One a finding.
+        targets: 1 present, 0 absent.
+        mask: Which were assessed.
+        prevalence: Share of each finding among the training studies where it was assessed; None to weigh all alike.
+
+    Source: Menon et al. 2021, "Long-tail learning via logit adjustment", for the offset.
+    """
+    weights = None
+    logits = logits.float()
+    if prevalence is not None:
+        weights = where(targets > 0, 0.5 / prevalence, 0.5 / (1 - prevalence))
+        logits = logits - prevalence.logit()
+    losses = binary_cross_entropy_with_logits(logits, targets, weights, reduction="none") * mask
     return losses.sum() / mask.sum().clamp(min=1)

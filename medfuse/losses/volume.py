@@ -3,6 +3,8 @@
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, stack
 
+from medfuse.tensors import IGNORED
+
 FLOOR_VOXELS = 20
 """Added to both volumes, so that a segment of a few voxels does not dominate."""
 
@@ -13,10 +15,12 @@ def volume_loss(
     """Mean absolute error of the logarithm of each segment's soft volume, over the studies that have a true mask.
 
     Dice forgives a boundary that is shifted the same way in every study; a volume that a finding depends on does not.
+    Voxels that are `IGNORED` belong to neither volume.
     """
     if not mask.any():
         return logits.float().sum() * 0
-    predicted = logits[mask].float().softmax(dim=1)[:, 1:].sum(dim=(2, 3, 4))
-    segments = range(1, logits.shape[1])
-    true = stack([(targets[mask] == segment).sum(dim=(1, 2, 3)) for segment in segments], dim=1)
+    truth = targets[mask]
+    soft = logits[mask].float().softmax(dim=1)[:, 1:] * (truth != IGNORED)[:, None]
+    predicted = soft.sum(dim=(2, 3, 4))
+    true = stack([(truth == segment).sum(dim=(1, 2, 3)) for segment in range(1, logits.shape[1])], dim=1)
     return ((predicted + FLOOR_VOXELS) / (true + FLOOR_VOXELS)).log().abs().mean()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medfuse.data.augment import AugmentOptions
+from medfuse.data.blocks import BlockOptions
 from medfuse.domain.labels import LabelSet
 from medfuse.errors import ConfigError
 from medfuse.model import ModelSpec
@@ -59,12 +60,18 @@ class TrainingOptions:
         finding_weight: Weight of the findings' loss.
         segment_weight: Weight of the segmentation's loss.
         volume_weight: Weight, within it, of the error of the segments' volumes.
+        task_weights: `fixed`: the findings' and the segmentation's weight as given; `learned`: by the uncertainty of
+            each, from there on (Kendall et al. 2018).
+        segment_loss: `dice_ce`, Dice and cross-entropy, or `dice_focal`, Dice and focal loss, for small segments.
+        finding_balance: `inverse`: present and absent weigh alike in sum, whatever their number in the training set;
+            `none`: every label weighs one.
         select: Which epoch becomes `RUN/best`: the one with the lowest loss on `validation`, or the `last` one, where
             the schedule ends, for a validation split of too few studies to tell.
         validate_every: Epochs between validations; the last epoch is always validated.
         patience: Stop after this many validations without a lower loss; None to train to the end.
         precision: `bf16` or `fp32`; `auto` takes bf16 where the device is faster with it.
         augment: How much samples are varied; None for not at all.
+        blocks: How training looks at studies that are larger than the network's input.
         workers: Processes that make samples beside the training; 0 makes them in between.
         recompute: Compute the activations of the image encoder and the decoder again on the way back instead of
             keeping them: less memory, more time.
@@ -83,11 +90,15 @@ class TrainingOptions:
     finding_weight: float = 1.0
     segment_weight: float = 1.0
     volume_weight: float = 0.3
+    task_weights: Literal["fixed", "learned"] = "fixed"
+    segment_loss: Literal["dice_ce", "dice_focal"] = "dice_ce"
+    finding_balance: Literal["none", "inverse"] = "none"
     select: Literal["validation", "last"] = "validation"
     validate_every: int = 1
     patience: int | None = None
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     augment: AugmentOptions | None = field(default_factory=AugmentOptions)
+    blocks: BlockOptions = BlockOptions()
     workers: int = 0
     recompute: bool = False
     compile: bool = False
