@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "label-reports": "Label studies by what their reports say of findings.",
     "convert": "Write each image series of a folder as NIfTI, as medfuse sees it.",
     "deidentify": "Write studies without the patients' identities, by DICOM PS3.15.",
+    "plan": "Write a training config that fits the data of a manifest and this machine.",
     "train": "Train a model from one YAML file.",
     "evaluate": "Measure a trained model against the truth, with intervals.",
     "score": "Score new studies with a trained model.",
