@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from medfuse.domain import Rejected, Study, StudyOutcome
     from medfuse.inference import Predictor
-    from medfuse.outputs import ScoreRow
+    from medfuse.outputs import ScoreRow, ScoreTable
 
 TABLE, SOURCES = "scores.csv", "sources.json"
 
 
 def score(
-    checkpoint: Annotated[Path, typer.Argument(help="Run folder, or its best/ or last/.", show_default=False)],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Run folder, or its best/ or last/; folds answer as one.", show_default=False)
+    ],
     path: Annotated[Path, typer.Argument(help="Folder of studies.", show_default=False)],
     output: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
     device: Annotated[str, typer.Option(help="Device of the model: auto, cpu, cuda.")] = "auto",
@@ -32,7 +34,8 @@ def score(
 
     Writes OUTPUT/scores.csv, one row a study, and OUTPUT/<Study Instance UID>/ with prediction.json,
     segmentation.nii.gz (on the source grid) and seg.dcm. Studies that this model has scored there are left alone, so
-    the same command goes on where it was stopped. Exit code 1 when a study was rejected; its reason is in the table.
+    the same command goes on where it was stopped. A cross-validation (medfuse train --folds) scores as an
+    ensemble: means over its folds, with their spread. Exit code 1 when a study was rejected; its reason is in the table.
     """
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; expected a folder for the results")
@@ -95,9 +98,9 @@ def run(
 
 def left_to_score(predictor: "Predictor", studies: "Sequence[Study]", output: Path) -> "list[Study]":
     """The studies of which `output` holds no result of this model."""
-    from medfuse.outputs import ScoreTable, read_scores
+    from medfuse.outputs import read_scores
 
-    with ScoreTable(output / TABLE, predictor.label_set, model=predictor.identity):  # repairs what a crash left
+    with _table(predictor, output):  # repairs what a crash left
         rows = read_scores(output / TABLE)
     done = {row.study_instance_uid for row in rows if is_done(row, predictor.identity.weights_sha256, output)}
     return [study for study in studies if study.study_instance_uid not in done]
@@ -118,9 +121,8 @@ def written_outcomes(
         StorageError: The results cannot be written.
     """
     from medfuse.inference import score_studies
-    from medfuse.outputs import ScoreTable
 
-    with ScoreTable(output / TABLE, predictor.label_set, model=predictor.identity) as table:
+    with _table(predictor, output) as table:
         for refused in rejected:
             table.append(refused)
             yield refused
@@ -128,6 +130,12 @@ def written_outcomes(
             written = _write(outcome, study, output)
             table.append(written)
             yield written
+
+
+def _table(predictor: "Predictor", output: Path) -> "ScoreTable":
+    from medfuse.outputs import ScoreTable
+
+    return ScoreTable(output / TABLE, predictor.label_set, model=predictor.identity, ensemble=predictor.is_ensemble)
 
 
 def _write(outcome: "StudyOutcome", study: "Study", output: Path) -> "StudyOutcome":

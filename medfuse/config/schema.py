@@ -76,9 +76,13 @@ class TrainConfig(Settings):
     model: ModelSettings = ModelSettings()
     training: TrainingOptions = TrainingOptions()
 
+    def with_test_fold(self, fold: int) -> "TrainConfig":
+        """The same run with another fold as its test set."""
+        return self.model_copy(update={"data": replace(self.data, test_fold=fold)})
+
     def plan(self) -> TrainingPlan:
         """The run as the training package takes it. Where the data lie is no part of its hash."""
-        portable = self.model_copy(update={"data": replace(self.data, manifest=None)})
+        portable = self.model_copy(update={"data": replace(self.data, manifest=None, cache=None)})
         return TrainingPlan(
             name=self.name,
             seed=self.seed,

@@ -43,6 +43,7 @@ class Finding:
         operating_point: Probability from which the finding is called present, chosen on validation data; None if not.
         calibrated: Whether the probability was calibrated on data that the model did not train on.
         evidence: What in the text weighed most; empty without text.
+        spread: Standard deviation of the probability over the members of an ensemble; None from a single model.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Finding:
     operating_point: float | None = None
     calibrated: bool = False
     evidence: tuple[Evidence, ...] = ()
+    spread: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:

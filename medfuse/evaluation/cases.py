@@ -18,6 +18,8 @@ class Case:
         dice: Segment -> Dice; None, or absent, where the study has no delineation of it or no prediction.
         hd95_mm: Segment -> HD95 in mm, under the same rule.
         empty_masks: Segment -> which mask was empty, for the segments where one was.
+        operating_points: Finding -> threshold of the model that scored this study, where cases of several models are
+            pooled; empty where one model scored all of them.
     """
 
     study_instance_uid: str
@@ -27,6 +29,7 @@ class Case:
     dice: dict[str, float | None] = field(default_factory=dict)
     hd95_mm: dict[str, float | None] = field(default_factory=dict)
     empty_masks: dict[str, EmptyMask] = field(default_factory=dict)
+    operating_points: dict[str, float] = field(default_factory=dict)
 
     def label(self, finding: str) -> LabelValue:
         """The truth of a finding."""

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from medfuse.domain import LabelSet, LabelValue, ModelIdentity, Rejected
 from medfuse.evaluation.cases import Case
+from medfuse.evaluation.compare import TOLD, case_mean_dice
 from medfuse.evaluation.report import EvaluationReport, FindingFigures, SegmentFigures
 from medfuse.metrics import (
     Estimate,
@@ -54,6 +54,8 @@ class Subject:
         calibrated: Findings whose probabilities were calibrated on data that the model did not train on.
         model: Who is measured; None for probabilities of another origin.
         manifest_sha256: Hash of the manifest file, hex.
+        without: Inputs that were kept from the model.
+        shuffled_reports: Whether each study was read with the report of another patient.
     """
 
     label_set: LabelSet
@@ -62,6 +64,8 @@ class Subject:
     calibrated: frozenset[str] = frozenset()
     model: ModelIdentity | None = None
     manifest_sha256: str = ""
+    without: tuple[str, ...] = ()
+    shuffled_reports: bool = False
 
 
 def evaluate(
@@ -104,12 +108,13 @@ def evaluate(
         confidence=confidence,
         draws=draws,
         seed=seed,
-        notes=_notes(subject.split, leakage=leakage, rejected=len(rejected)),
+        notes=_notes(subject, leakage=leakage, rejected=len(rejected)),
         findings=findings,
         segments=segments,
-        mean_dice=_mean_dice(subject.label_set.segments, cases, resampling),
+        mean_dice=mean_dice(subject.label_set.segments, cases, resampling),
         rejected=tuple(rejected),
         cases=tuple(cases),
+        without=subject.without,
     )
 
 
@@ -121,22 +126,31 @@ def _each(names: Sequence[str], figures: Callable[[str], Figures], tell: Callabl
     return tuple(made)
 
 
+def finding_auroc(name: str, cases: Sequence[Case], resampling: Resampling) -> Estimate:
+    """The AUROC of one finding over the cases that tell it."""
+    one_class = _why_one_class(Counter(case.label(name) for case in cases))
+    return _classification(auroc, name, _telling(name, cases), resampling, one_class)
+
+
+def segment_dice(name: str, cases: Sequence[Case], resampling: Resampling) -> Estimate:
+    """The mean Dice of one segment over the cases that have it."""
+    return _mean([(case, case.dice.get(name)) for case in cases], resampling)
+
+
+def mean_dice(segments: Sequence[str], cases: Sequence[Case], resampling: Resampling) -> Estimate | None:
+    """Mean over cases of the mean over segments, for cases that have all of them; None for no segments."""
+    return _mean([(case, case_mean_dice(case, segments)) for case in cases], resampling) if segments else None
+
+
 def _finding(name: str, cases: Sequence[Case], resampling: Resampling, subject: Subject) -> FindingFigures:
-    point = subject.operating_points.get(name)
     counts = Counter(case.label(name) for case in cases)
-    told = {LabelValue.PRESENT, LabelValue.ABSENT}
-    used = [case for case in cases if case.label(name) in told and name in case.probabilities]
+    used = _telling(name, cases)
     one_class = _why_one_class(counts)
-    auroc_figure = _classification(auroc, name, used, resampling, one_class)
-    precision_figure = _classification(average_precision, name, used, resampling, one_class)
-    at_point: list[Estimate] = []
-    for metric, value in ((sensitivity, LabelValue.PRESENT), (specificity, LabelValue.ABSENT)):
-        chosen = [case for case in used if case.label(name) is value]
-        if point is None:
-            at_point.append(_undefined(chosen, _NO_POINT))
-        else:
-            at = partial(metric, operating_point=point)
-            at_point.append(_classification(at, name, chosen, resampling, f"no study is labelled {value}"))
+    point = subject.operating_points.get(name)
+    called, passed = (
+        _at_point(metric, value, name, used, point, resampling)
+        for metric, value in ((sensitivity, LabelValue.PRESENT), (specificity, LabelValue.ABSENT))
+    )
     return FindingFigures(
         name=name,
         present=counts[LabelValue.PRESENT],
@@ -145,16 +159,43 @@ def _finding(name: str, cases: Sequence[Case], resampling: Resampling, subject: 
         not_assessed=counts[LabelValue.NOT_ASSESSED],
         operating_point=point,
         calibrated=name in subject.calibrated,
-        auroc=auroc_figure,
-        average_precision=precision_figure,
-        sensitivity=at_point[0],
-        specificity=at_point[1],
+        auroc=finding_auroc(name, cases, resampling),
+        average_precision=_classification(average_precision, name, used, resampling, one_class),
+        sensitivity=called,
+        specificity=passed,
+    )
+
+
+def _telling(name: str, cases: Sequence[Case]) -> list[Case]:
+    """The cases with a label that takes part, and a probability."""
+    return [case for case in cases if case.label(name) in TOLD and name in case.probabilities]
+
+
+def _at_point(
+    metric: Callable[..., float],
+    value: LabelValue,
+    name: str,
+    cases: Sequence[Case],
+    of_all: float | None,
+    resampling: Resampling,
+) -> Estimate:
+    """Sensitivity or specificity, each case at the operating point of the model that scored it."""
+    chosen = [case for case in cases if case.label(name) is value]
+    points = [point for case in chosen if (point := case.operating_points.get(name, of_all)) is not None]
+    if len(points) < len(chosen) or (of_all is None and not any(name in case.operating_points for case in cases)):
+        return _undefined(chosen, _NO_POINT)
+    margins = np.array([case.probabilities[name] for case in chosen]) - np.array(points)
+    truth = np.full(len(chosen), value is LabelValue.PRESENT)
+    return resampling.estimate(
+        lambda index: metric(truth[index], margins[index], operating_point=0.0),
+        [case.patient_key for case in chosen],
+        f"no study is labelled {value}",
     )
 
 
 def _segment(name: str, cases: Sequence[Case], resampling: Resampling) -> SegmentFigures:
     empty = Counter(case.empty_masks.get(name) for case in cases)
-    dice = _mean([(case, case.dice.get(name)) for case in cases], resampling)
+    dice = segment_dice(name, cases, resampling)
     return SegmentFigures(
         name=name,
         dice=dice,
@@ -164,16 +205,6 @@ def _segment(name: str, cases: Sequence[Case], resampling: Resampling) -> Segmen
         invented=empty["reference"],
         without_reference=len(cases) - dice.n,
     )
-
-
-def _mean_dice(segments: Sequence[str], cases: Sequence[Case], resampling: Resampling) -> Estimate | None:
-    if not segments:
-        return None
-    pairs: list[tuple[Case, float | None]] = []
-    for case in cases:
-        values = [value for value in map(case.dice.get, segments) if value is not None]
-        pairs.append((case, float(np.mean(values)) if len(values) == len(segments) else None))
-    return _mean(pairs, resampling)
 
 
 def _classification(
@@ -201,14 +232,19 @@ def _why_one_class(counts: Mapping[LabelValue, int]) -> str:
     return f"no study is labelled {' or '.join(lacking)}" if lacking else "no scored study of both classes"
 
 
-def _notes(split: str, *, leakage: bool, rejected: int) -> tuple[str, ...]:
+def _notes(subject: Subject, *, leakage: bool, rejected: int) -> tuple[str, ...]:
     notes: list[str] = []
+    split = subject.split
     if split == "train":
         notes.append("TRAINING DATA: the model was fitted to these studies; the figures say nothing of new patients")
     if split == "validation":
         notes.append("VALIDATION DATA: the checkpoint and its operating points were chosen on these studies")
     if leakage:
         notes.append("LABEL LEAKAGE: the model was trained on report sections that state the answer")
+    if subject.without:
+        notes.append(f"WITHOUT {', '.join(subject.without)}: kept from the model, as if the studies lacked it")
+    if subject.shuffled_reports:
+        notes.append("SHUFFLED REPORTS: each study was read with the report of another patient; this is a control")
     if rejected:
         notes.append(f"{rejected} studies of the split have no result and take no part in the figures")
     return tuple(notes)

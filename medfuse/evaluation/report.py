@@ -74,6 +74,27 @@ class SegmentFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FoldFigures:
+    """One fold of a cross-validation on its own test set.
+
+    Args:
+        name: Of the fold.
+        studies: Number of scored studies.
+        patients: Number of their patients.
+        auroc: Of each finding.
+        dice: Mean over the studies that have a delineation of it, of each segment.
+        mean_dice: As in `EvaluationReport`.
+    """
+
+    name: str
+    studies: int
+    patients: int
+    auroc: dict[str, Estimate]
+    dice: dict[str, Estimate]
+    mean_dice: Estimate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport:
     """The figures of one model on one split, and where they come from.
 
@@ -92,6 +113,8 @@ class EvaluationReport:
         draws: Number of resamples.
         seed: Of the resampling.
         created_at: ISO 8601, UTC.
+        without: Inputs that were kept from the model.
+        folds: Of a cross-validation, each fold by itself; the other figures are of all test sets pooled.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -113,6 +136,8 @@ class EvaluationReport:
     mean_dice: Estimate | None = None
     rejected: tuple[Rejected, ...] = ()
     cases: tuple[Case, ...] = field(default=(), repr=False)
+    without: tuple[str, ...] = ()
+    folds: tuple[FoldFigures, ...] = ()
 
 
 def write_evaluation(report: EvaluationReport, path: Path) -> None:

@@ -58,14 +58,23 @@ def evidence_of(attention: Tensor, offsets: Tensor, text: str) -> tuple[Evidence
         if end > start:
             word = _word_around(text, start, end)
             words[word] = words.get(word, 0.0) + weight
-    heaviest = max(words.values(), default=0.0)
-    if heaviest <= 0:
+    return heaviest(words)
+
+
+def heaviest(words: Mapping[tuple[int, int], float]) -> tuple[Evidence, ...]:
+    """The words that weigh most, in the order of the text, the heaviest with weight 1.
+
+    Args:
+        words: Characters `(start, end)` -> weight.
+    """
+    most = max(words.values(), default=0.0)
+    if most <= 0:
         return ()
     kept = sorted(words.items(), key=lambda item: -item[1])[:MOST_EVIDENCE]
     return tuple(
-        Evidence(start=start, end=end, weight=weight / heaviest)
+        Evidence(start=start, end=end, weight=weight / most)
         for (start, end), weight in sorted(kept)
-        if weight >= LEAST_WEIGHT * heaviest
+        if weight >= LEAST_WEIGHT * most
     )
 
 

@@ -1,69 +1,88 @@
-"""A checkpoint that answers studies."""
+"""A checkpoint, or the checkpoints of a cross-validation, that answer studies."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from medfuse.data.collate import collate
-from medfuse.data.samples import Case, case_of, sample_of
+from medfuse.data.samples import Case, case_of
 from medfuse.domain.labels import LabelSet
-from medfuse.domain.prediction import Evidence, ModelIdentity, Prediction, Scored, SegmentVolume
+from medfuse.domain.prediction import ModelIdentity, Prediction, Scored, SegmentVolume
 from medfuse.domain.segmentation import Segmentation
 from medfuse.domain.study import Study
-from medfuse.errors import UsageError
-from medfuse.inference.findings import evidence_of, findings_of
+from medfuse.errors import MissingInputError, UsageError
+from medfuse.inference.ensemble import check_alike, identity_of, merge
+from medfuse.inference.member import Member
 from medfuse.inference.restore import restore
-from medfuse.inference.sliding_window import Blend, Index, batched, merge_findings, window_starts
-from medfuse.model import FusionNetwork
 from medfuse.model import checkpoint as checkpoints
 from medfuse.model.checkpoint import Checkpoint
-from medfuse.preprocess import PreparedStudy, prepare_study
-from medfuse.tensors import ModelOutput, TextTokens
+from medfuse.preprocess import PreparedStudy, Recipe, prepare_study
 
-WINDOWS_A_BATCH = 2
+IMAGE, TEXT = "image", "text"
 
 
 class Predictor:
-    """Answers studies, one at a time.
+    """Answers studies, one at a time. A study is read and prepared once, whatever the number of members.
 
     Args:
-        checkpoint: What the model is.
-        network: Its weights.
-        device: Where it runs.
+        members: One, or an ensemble, whose mean is the answer.
+        without: Inputs to keep from the model: `text`, `image`, or names of channels.
+
+    Raises:
+        CheckpointError: The members are not of one label set and recipe.
+        UsageError: `without` names no input of the model, or leaves it none.
     """
 
-    def __init__(self, checkpoint: Checkpoint, network: FusionNetwork, device: torch.device) -> None:
-        self.checkpoint = checkpoint
-        self.device = device
-        self._network = network.to(device).eval()
+    def __init__(self, members: Sequence[Member], *, without: Collection[str] = ()) -> None:
+        check_alike([member.checkpoint for member in members])
+        self.members = tuple(members)
+        self.without = frozenset(without)
+        self._check_without()
 
     @classmethod
-    def from_checkpoint(cls, path: Path, *, device: str = "auto") -> "Predictor":
-        """Load a run's best checkpoint, or the checkpoint at `path`.
+    def from_checkpoint(cls, path: Path, *, device: str = "auto", without: Collection[str] = ()) -> "Predictor":
+        """Load a run's best checkpoint, the checkpoint at `path`, or the folds of a cross-validation as an ensemble.
 
         Args:
             path: A run folder, or its `best` or `last`.
             device: `auto`, or what torch calls it (`cpu`, `cuda:1`).
+            without: Inputs to keep from the model.
 
         Raises:
-            CheckpointError: There is none, or it is broken.
-            UsageError: The device is not there.
+            CheckpointError: There is none, it is broken, or the folds differ.
+            UsageError: The device is not there, or `without` names no input of the model.
         """
-        checkpoint, network = checkpoints.load(checkpoints.locate(path))
-        return cls(checkpoint, network, _device(device))
+        places, on = checkpoints.members(path), _device(device)
+        check_alike([checkpoints.describe(place) for place in places])
+        return cls([Member.load(place, on) for place in places], without=without)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What the model is, or the first member of the ensemble."""
+        return self.members[0].checkpoint
+
+    @property
+    def recipe(self) -> Recipe:
+        """How a study becomes the model's input."""
+        return self.checkpoint.recipe
 
     @property
     def identity(self) -> ModelIdentity:
         """The model's identity."""
-        return self.checkpoint.identity
+        return identity_of([member.checkpoint for member in self.members])
 
     @property
     def label_set(self) -> LabelSet:
         """What the model predicts."""
         return self.checkpoint.label_set
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether there are several members, so that each probability has a spread."""
+        return len(self.members) > 1
 
     def predict(self, study: Study) -> Scored:
         """Answer one study.
@@ -71,19 +90,21 @@ class Predictor:
         Raises:
             StudyError: The study cannot be used.
         """
-        prepared = prepare_study(study, self.checkpoint.recipe)
-        case = case_of(prepared, self.checkpoint.recipe)
-        logits, evidence, segmentation = self._answer(case, prepared)
-        findings = findings_of(self.label_set.findings, logits, self.checkpoint.calibration, evidence)
+        prepared = self._held_back(prepare_study(study, self.recipe))
+        case = self._case(prepared)
+        answer = merge(member.answer(case) for member in self.members)
+        segmentation = None
+        if answer.class_scores is not None:
+            segmentation = restore(answer.class_scores, prepared.grid, prepared.source_grid, self.label_set)
         prediction = Prediction(
             study_instance_uid=study.study_instance_uid,
             accession_number=study.accession_number,
             model=self.identity,
-            findings=findings,
+            findings=answer.findings,
             segment_volumes=_volumes(segmentation),
             series_used={name: series.key for name, series in prepared.series.items()},
             missing=self._missing(prepared),
-            text_input=prepared.text if self._network.text_encoder else "",
+            text_input=prepared.text if self._reads_text else "",
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             preparation=prepared.preparation,
         )
@@ -93,43 +114,53 @@ class Predictor:
             segmentation_series_uid=prepared.reference_series.key if segmentation else None,
         )
 
-    @torch.inference_mode()
-    def _answer(
-        self, case: Case, prepared: PreparedStudy
-    ) -> tuple[Tensor, list[tuple[Evidence, ...]], Segmentation | None]:
-        size = self.checkpoint.recipe.size
-        shape = prepared.grid.shape
-        blend = Blend.over(len(self.label_set.segments) + 1, shape) if self._network.segmentation else None
-        logits: list[Tensor] = []
-        attention: list[Tensor] = []
-        tokens: TextTokens | None = None
-        for starts in batched(window_starts(shape, size), WINDOWS_A_BATCH):
-            output, tokens = self._run(case, starts)
-            logits += list(output.finding_logits.cpu())
-            attention += list(output.text_attention.cpu())
-            if blend is not None and output.segment_logits is not None:
-                for start, scores in zip(starts, output.segment_logits.float().softmax(dim=1).cpu(), strict=True):
-                    blend.add(scores, start)
-        merged, window = merge_findings(logits)
-        evidence = [
-            evidence_of(attention[source][finding], tokens.offsets[0].cpu(), case.text) if tokens is not None else ()
-            for finding, source in enumerate(window.tolist())
-        ]
-        if blend is None:
-            return merged, evidence, None
-        return merged, evidence, restore(blend.mean(), prepared.grid, prepared.source_grid, self.label_set)
+    @property
+    def _reads_text(self) -> bool:
+        return self.members[0].network.text_encoder is not None
 
-    def _run(self, case: Case, starts: Sequence[Index]) -> tuple[ModelOutput, TextTokens]:
-        encoder = self._network.text_encoder
-        samples = [sample_of(case, self.checkpoint.recipe.size, self.label_set, start=start) for start in starts]
-        batch = collate(samples, encoder.tokenize if encoder else None).to(self.device)
-        return self._network(batch), batch.text
+    @property
+    def _channels(self) -> list[str]:
+        return [rule.name for rule in self.recipe.channels]
+
+    def _case(self, prepared: PreparedStudy) -> Case:
+        """The study as the network takes it; channels that are kept from it are absent, as missing ones are.
+
+        Raises:
+            MissingInputError: What is kept from the model is all that the study has for it.
+        """
+        case = case_of(prepared, self.recipe)
+        kept_back = np.array([self._is_held_back(name) for name in self._channels])
+        sees = self.members[0].network.image_encoder is not None and bool((case.channel_present & ~kept_back).any())
+        if self.without and not sees and not (self._reads_text and case.text):
+            raise MissingInputError(f"the study has nothing for the model but {', '.join(sorted(self.without))}")
+        if not kept_back.any():
+            return case
+        image = np.where(kept_back[:, None, None, None], np.float32(0), case.image)
+        return replace(case, image=image, channel_present=case.channel_present & ~kept_back, floor=None)
+
+    def _held_back(self, prepared: PreparedStudy) -> PreparedStudy:
+        return replace(prepared, text="") if TEXT in self.without else prepared
+
+    def _is_held_back(self, channel: str) -> bool:
+        return IMAGE in self.without or channel in self.without
 
     def _missing(self, prepared: PreparedStudy) -> tuple[str, ...]:
-        absent = [rule.name for rule in self.checkpoint.recipe.channels if rule.name not in prepared.series]
-        if self._network.text_encoder is not None and not prepared.text:
-            absent.append("text")
+        absent = [name for name in self._channels if name not in prepared.series or self._is_held_back(name)]
+        if self._reads_text and not prepared.text:
+            absent.append(TEXT)
         return tuple(absent)
+
+    def _check_without(self) -> None:
+        sees = self.members[0].network.image_encoder is not None
+        inputs = [*([IMAGE, *self._channels] if sees else []), *([TEXT] if self._reads_text else [])]
+        unknown = sorted(self.without - set(inputs))
+        if unknown:
+            raise UsageError(f"the model has no input {', '.join(unknown)}; it takes: {', '.join(inputs)}")
+        image_left = sees and not all(self._is_held_back(name) for name in self._channels)
+        if not image_left and not (self._reads_text and TEXT not in self.without):
+            raise UsageError(
+                f"without {', '.join(sorted(self.without))} the model would see nothing; leave it an input"
+            )
 
 
 def _volumes(segmentation: Segmentation | None) -> tuple[SegmentVolume, ...]:

@@ -2,7 +2,8 @@
 
 Columns: `study_instance_uid`, `accession_number`, `status` (`scored` or `rejected`), `reason` (a rejection's stable
 code; its detail can hold a path and stays out), `model` (name, `@`, start of the weights' hash),
-`probability_<finding>` each, `volume_mm3_<segment>` each. A value that a study does not have is an empty cell.
+`probability_<finding>` each, `volume_mm3_<segment>` each, and from an ensemble `spread_<finding>` each, the standard
+deviation of the probability over its members. A value that a study does not have is an empty cell.
 
 Each row is one line, forced to the disk before the next study begins. A study scored again is appended too; `close`
 (or the next opening, after a crash) keeps the last row of each study, in the place of its first. A torn last line is
@@ -15,7 +16,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, cast
@@ -25,7 +26,7 @@ from medfuse.errors import StudyError, UsageError
 from medfuse.storage import storage, write_file
 
 _FIRST = ("study_instance_uid", "accession_number", "status", "reason", "model")
-_PROBABILITY, _VOLUME = "probability_", "volume_mm3_"
+_PROBABILITY, _VOLUME, _SPREAD = "probability_", "volume_mm3_", "spread_"
 _STATUSES = ("scored", "rejected")
 _FORMULA = re.compile(r"'* *[=+\-@]")
 _GUARDED = re.compile(r"'+ *[=+\-@]")
@@ -46,6 +47,7 @@ class ScoreRow:
         model: Name and start of the weights' hash.
         probabilities: Finding -> probability, None where there is none.
         volumes_mm3: Segment -> volume in mm3, None where there is none.
+        spreads: Finding -> standard deviation over the members; empty for a table of a single model.
     """
 
     study_instance_uid: str
@@ -55,6 +57,7 @@ class ScoreRow:
     model: str
     probabilities: dict[str, float | None]
     volumes_mm3: dict[str, float | None]
+    spreads: dict[str, float | None] = field(default_factory=dict)
 
 
 class ScoreTable:
@@ -64,15 +67,19 @@ class ScoreTable:
         path: The table; made with its header if absent, repaired and continued if there.
         label_set: What the model predicts: it makes the columns.
         model: Stands in the `model` column of rejected studies.
+        ensemble: Whether there are columns for the spread over members.
 
     Raises:
         UsageError: The file there is of another label set, or no score table.
         StorageError: It cannot be written.
     """
 
-    def __init__(self, path: Path, label_set: LabelSet, *, model: ModelIdentity | None = None) -> None:
+    def __init__(
+        self, path: Path, label_set: LabelSet, *, model: ModelIdentity | None = None, ensemble: bool = False
+    ) -> None:
         self.path = path
-        self.columns = columns_of(label_set)
+        self.columns = columns_of(label_set, ensemble=ensemble)
+        self._ensemble = ensemble
         self._label_set = label_set
         self._model = model
         rows, needs_writing = _load(path, self.columns)
@@ -142,14 +149,18 @@ class ScoreTable:
         texts = [prediction.study_instance_uid, prediction.accession_number, "scored", "", model]
         numbers = [probabilities.get(name) for name in self._label_set.findings]
         numbers += [volumes.get(name) for name in self._label_set.segments]
+        if self._ensemble:
+            spreads = {finding.name: finding.spread for finding in prediction.findings}
+            numbers += [spreads.get(name) for name in self._label_set.findings]
         return [*map(_cell, texts), *("" if number is None else repr(float(number)) for number in numbers)]
 
 
-def columns_of(label_set: LabelSet) -> tuple[str, ...]:
-    """The columns of a label set's table, in order."""
+def columns_of(label_set: LabelSet, *, ensemble: bool = False) -> tuple[str, ...]:
+    """The columns of a label set's table, in order; an ensemble's has the spread of each finding too."""
     findings = (f"{_PROBABILITY}{name}" for name in label_set.findings)
     segments = (f"{_VOLUME}{name}" for name in label_set.segments)
-    return (*_FIRST, *map(_one_line, findings), *map(_one_line, segments))
+    spreads = (f"{_SPREAD}{name}" for name in label_set.findings if ensemble)
+    return (*_FIRST, *map(_one_line, findings), *map(_one_line, segments), *map(_one_line, spreads))
 
 
 def read_scores(path: Path) -> tuple[ScoreRow, ...]:
@@ -183,6 +194,7 @@ def _parsed(path: Path, header: Sequence[str], row: Sequence[str]) -> ScoreRow:
         model=model,
         probabilities={c.removeprefix(_PROBABILITY): v for c, v in numbers.items() if c.startswith(_PROBABILITY)},
         volumes_mm3={c.removeprefix(_VOLUME): v for c, v in numbers.items() if c.startswith(_VOLUME)},
+        spreads={c.removeprefix(_SPREAD): v for c, v in numbers.items() if c.startswith(_SPREAD)},
     )
 
 
@@ -235,7 +247,8 @@ def _mismatch(path: Path, found: Sequence[str], expected: Sequence[str]) -> str:
     lacks = [column for column in expected if column not in found]
     extra = [column for column in found if column not in expected]
     what = "; ".join(f"{verb} {', '.join(names)}" for verb, names in (("it lacks", lacks), ("it has", extra)) if names)
-    return f"{path} is of another label set: {what or 'its columns are in another order'}; choose another folder"
+    detail = what or "its columns are in another order"
+    return f"{path} is of another label set: {detail}; choose another folder"
 
 
 def _rewrite(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -20,6 +20,7 @@ class StandIn:
 
     identity = cases.MODEL
     label_set = cases.LABELS
+    is_ensemble = False
 
     def predict(self, study: Study) -> Scored:
         if study.study_instance_uid != STUDY:
