@@ -98,7 +98,7 @@ class TrainingOptions:
     patience: int | None = None
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     augment: AugmentOptions | None = field(default_factory=AugmentOptions)
-    blocks: BlockOptions = BlockOptions()
+    blocks: BlockOptions = field(default_factory=BlockOptions)
     workers: int = 0
     recompute: bool = False
     compile: bool = False
