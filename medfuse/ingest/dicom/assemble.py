@@ -92,6 +92,8 @@ def source_datasets(series: Series) -> list[Dataset]:
                 datasets.append(_with_uids(read_header(path)[0], series))
             except UnreadableFileError as error:
                 raise _named(series, _of_file(path, error)) from error
+            except READ_ERRORS as error:
+                raise _undecodable(series, error) from error
     return datasets
 
 

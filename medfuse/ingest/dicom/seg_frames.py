@@ -17,6 +17,8 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import RLELossless
 
+from medfuse.ingest.dicom.files import open_bounded
+
 _DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 _LABELMAP = "LABELMAP"
 
@@ -48,7 +50,8 @@ def frames_of_seg(path: Path) -> SegFrames:
     Raises:
         ValueError: The object breaks the standard; as `READ_ERRORS` of pydicom do.
     """
-    dataset = pydicom.dcmread(path)
+    with open_bounded(path) as file:
+        dataset = pydicom.dcmread(file)
     count = int(dataset.get("NumberOfFrames") or 1)
     groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
     if len(groups) != count:
