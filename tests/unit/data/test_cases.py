@@ -1,15 +1,20 @@
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from medfuse.data.cases import read_cases, truth_map
+from medfuse.data.cases import read_cases, truth_map, unknown_voxels
+from medfuse.data.prevalence import prevalence_of
 from medfuse.domain import Affine, LabelSet, LabelValue, Modality, Study, VolumeGeometry
+from medfuse.domain.segmentation import Segment, Segmentation
 from medfuse.errors import ManifestError
 from medfuse.ingest import find_studies
 from medfuse.ingest.manifest import ManifestRow, row_of
 from medfuse.preprocess import ChannelRule, PreparedStudy, Recipe
+from medfuse.tensors import IGNORED
+from tests.parts import make_case
 from tests.unit.ingest.made_dicom import write_series
 
 LABELS = LabelSet(findings=("large",))
@@ -76,3 +81,26 @@ def test_the_label_map_holds_the_label_sets_numbers() -> None:
     assert label_map is not None
     assert label_map.ravel().tolist() == [2, 1, 1, 1]
     assert truth_map({}, prepared, ("head", "tail")) is None
+    unknown = np.array([[[False], [True]], [[False], [False]]])
+    label_map = truth_map({"tail": tail, "head": ~tail}, prepared, ("head", "tail"), unknown)
+    assert label_map is not None
+    assert label_map.ravel().tolist() == [2, IGNORED, 1, 1]
+
+
+def test_a_region_named_ignore_is_unknown_unless_the_model_predicts_it() -> None:
+    grid = VolumeGeometry(shape=(3, 1, 1), affine=Affine(np.eye(4)))
+    regions = (Segment(number=1, name="head"), Segment(number=2, name=" Ignore"))
+    made = Segmentation(label_map=np.array([[[1]], [[2]], [[0]]]), geometry=grid, segments=regions)
+    unknown = unknown_voxels([made], ("head",))
+    assert unknown is not None
+    assert unknown.ravel().tolist() == [False, True, False]
+    assert unknown_voxels([made], ("head", " Ignore")) is None
+    assert unknown_voxels([replace(made, label_map=np.zeros((3, 1, 1)), segments=regions[:1])], ("head",)) is None
+
+
+def test_findings_are_counted_where_they_were_assessed() -> None:
+    cases = [make_case(index) for index in range(8)]
+    cases = [replace(case, labels={**case.labels, "rare": LabelValue.ABSENT}) for case in cases]
+    cases[0] = replace(cases[0], labels={"large": LabelValue.UNCERTAIN, "rare": LabelValue.PRESENT})
+    shares = prevalence_of([*cases, *cases[1:] * 20], ("large", "elderly", "nobody knows", "rare"))
+    assert shares.tolist() == pytest.approx([4 / 7, 0.5, 0.5, 0.02])

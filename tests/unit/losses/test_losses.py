@@ -2,8 +2,10 @@ import math
 
 import pytest
 import torch
+from monai.losses import DiceCELoss
 
 from medfuse.losses import SegmentationLoss, finding_loss, volume_loss
+from medfuse.tensors import IGNORED
 
 
 def test_findings_that_were_not_assessed_take_no_part() -> None:
@@ -24,7 +26,7 @@ def test_a_batch_without_labels_gives_zero() -> None:
     assert loss.item() == 0
 
 
-@pytest.mark.parametrize("loss", [SegmentationLoss(), volume_loss])
+@pytest.mark.parametrize("loss", [SegmentationLoss(), SegmentationLoss("dice_focal"), volume_loss])
 def test_studies_without_a_mask_take_no_part(loss: object) -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(2, 3, 4, 4, 4), torch.randint(0, 3, (2, 4, 4, 4))
@@ -46,3 +48,51 @@ def test_a_perfect_answer_costs_nothing_and_a_doubled_volume_log_two() -> None:
     everything[:, 1] = 60
     expected = math.log((512 + 20) / (256 + 20))
     assert volume_loss(everything, targets, torch.tensor([True])).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_dice_and_cross_entropy_are_monais_and_so_is_the_focal_loss_of_gamma_zero() -> None:
+    torch.manual_seed(0)
+    logits, targets = torch.randn(2, 3, 4, 5, 6), torch.randint(0, 3, (2, 4, 5, 6))
+    both = torch.tensor([True, True])
+    monai = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)(logits, targets[:, None])
+    assert SegmentationLoss()(logits, targets, both).item() == pytest.approx(monai.item(), rel=1e-6)
+    assert SegmentationLoss("dice_focal", gamma=0.0)(logits, targets, both).item() == pytest.approx(monai.item())
+    assert SegmentationLoss("dice_focal")(logits, targets, both) < monai
+
+
+@pytest.mark.parametrize("loss", [SegmentationLoss(), SegmentationLoss("dice_focal"), volume_loss])
+def test_ignored_voxels_take_no_part(loss: object) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(1, 3, 4, 4, 4, requires_grad=True)
+    targets = torch.randint(0, 3, (1, 4, 4, 4))
+    half = targets.clone()
+    half[:, 2:] = IGNORED
+    there = torch.tensor([True])
+    assert callable(loss)
+    value = loss(logits, half, there)
+    torch.testing.assert_close(value, loss(logits[:, :, :2], targets[:, :2], there))
+    value.backward()
+    assert logits.grad is not None
+    assert logits.grad[:, :, 2:].eq(0).all()
+    assert logits.grad[:, :, :2].ne(0).any()
+    nothing = loss(logits, torch.full_like(targets, IGNORED), there)
+    assert nothing.item() == 0
+
+
+def test_balanced_findings_weigh_alike_and_keep_their_probability() -> None:
+    """The logit that minimises the balanced loss is that of the true prevalence; so is the plain loss's."""
+    targets = torch.zeros(10, 1)
+    targets[0] = 1
+    mask, prevalence = torch.ones(10, 1, dtype=torch.bool), torch.tensor([0.1])
+    logit = torch.tensor([[math.log(0.1 / 0.9)]], requires_grad=True)
+    finding_loss(logit.expand(10, 1), targets, mask, prevalence).backward()
+    assert logit.grad is not None
+    assert logit.grad.item() == pytest.approx(0, abs=1e-6)
+    gradients = []
+    for balance in (prevalence, None):
+        logits = torch.full((10, 1), math.log(0.1 / 0.9), requires_grad=True)
+        finding_loss(logits, targets, mask, balance).backward()
+        assert logits.grad is not None
+        gradients.append(logits.grad)
+    assert gradients[0][0].abs().item() == pytest.approx(gradients[0][1:].abs().sum().item())
+    assert gradients[0][0].abs() > 2 * gradients[1][0].abs()
