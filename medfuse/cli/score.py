@@ -35,7 +35,7 @@ def score(
     Writes OUTPUT/scores.csv, one row a study, and OUTPUT/<Study Instance UID>/ with prediction.json,
     segmentation.nii.gz (on the source grid) and seg.dcm. Studies that this model has scored there are left alone, so
     the same command goes on where it was stopped. A cross-validation (medfuse train --folds) scores as an
-    ensemble: means over its folds, with their spread. Exit code 1 when a study was rejected; its reason is in the table.
+    ensemble: means over its folds, with their spread. Exit code 1 when a study was rejected; the table has its reason.
     """
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; expected a folder for the results")

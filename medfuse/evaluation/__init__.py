@@ -5,10 +5,13 @@ labels and delineations, `evaluate` makes the figures, `write_evaluation` and `r
 """
 
 from medfuse.evaluation.cases import Case
+from medfuse.evaluation.compare import Difference, compare
 from medfuse.evaluation.evaluate import Subject, evaluate
+from medfuse.evaluation.folds import evaluate_folds
 from medfuse.evaluation.report import (
     EvaluationReport,
     FindingFigures,
+    FoldFigures,
     SegmentFigures,
     read_evaluation,
     write_evaluation,
@@ -17,11 +20,15 @@ from medfuse.evaluation.table import render
 
 __all__ = [
     "Case",
+    "Difference",
     "EvaluationReport",
     "FindingFigures",
+    "FoldFigures",
     "SegmentFigures",
     "Subject",
+    "compare",
     "evaluate",
+    "evaluate_folds",
     "read_evaluation",
     "render",
     "write_evaluation",

@@ -3,11 +3,12 @@
 import csv
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from medfuse.data.shuffle import other_patients
 from medfuse.domain import LabelSet, ModelIdentity, Prediction, Rejected, Scored, Study
 from medfuse.domain.references import reference_masks
 from medfuse.errors import CheckpointError, ManifestError, StudyError, UsageError
@@ -16,6 +17,8 @@ from medfuse.evaluation.evaluate import Subject
 from medfuse.ingest import read_segmentation
 from medfuse.ingest.manifest import ManifestRow, read_manifest, study_of
 from medfuse.metrics import EmptyMask, dice, empty_mask, hd95_mm
+from medfuse.preprocess import Recipe
+from medfuse.preprocess.text import text_input
 
 _LOG = logging.getLogger(__name__)
 _SPLIT_COLUMNS = ("study_instance_uid", "patient_key", "split")
@@ -54,6 +57,8 @@ class EvaluationSet:
         patient_keys: The patient of each.
         labelled: Findings that the manifest has a column or value for, in any row.
         manifest_sha256: Hash of the manifest file, hex.
+        without: Inputs that are kept from the model.
+        reports_from: Study -> the study whose reports it is read with, for a control; empty for its own.
     """
 
     split: str
@@ -61,6 +66,8 @@ class EvaluationSet:
     patient_keys: tuple[str, ...]
     labelled: frozenset[str]
     manifest_sha256: str
+    without: tuple[str, ...] = ()
+    reports_from: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +116,29 @@ def read_split(run: Path, manifest: Path, split: str) -> EvaluationSet:
     )
 
 
+def shuffle_reports(chosen: EvaluationSet, recipe: Recipe, seed: int) -> EvaluationSet:
+    """The same studies, each to be read with the reports of another patient; one without text stays without.
+
+    Args:
+        chosen: The studies.
+        recipe: Says what of a report is text.
+        seed: Of the run that was trained so.
+    """
+    patients = {
+        row.study_instance_uid: patient
+        for row, patient in zip(chosen.rows, chosen.patient_keys, strict=True)
+        if _has_text(row, recipe)
+    }
+    return replace(chosen, reports_from=other_patients(patients, seed, chosen.split))
+
+
+def _has_text(row: ManifestRow, recipe: Recipe) -> bool:
+    try:
+        return bool(text_input(study_of(row), recipe))
+    except StudyError:
+        return False
+
+
 def collect_cases(scorer: Scorer, chosen: EvaluationSet, *, on_study: Callable[[], None] | None = None) -> Collected:
     """Score the studies of a set and lay them beside their truth.
 
@@ -127,16 +157,19 @@ def collect_cases(scorer: Scorer, chosen: EvaluationSet, *, on_study: Callable[[
     rejected: list[Rejected] = []
     predictions: list[Prediction] = []
     delineated: set[str] = set()
+    rows = {row.study_instance_uid: row for row in chosen.rows}
     for row, patient_key in zip(chosen.rows, chosen.patient_keys, strict=True):
         try:
             study = study_of(row)
+            if (donor := chosen.reports_from.get(row.study_instance_uid)) is not None:
+                study = replace(study, reports=study_of(rows[donor]).reports)
             scored = scorer.predict(study)
             cases.append(case_of(scored, study, row, patient_key, scorer.label_set.segments))
         except StudyError as error:
             rejected.append(_rejected(row, error))
         else:
             predictions.append(scored.prediction)
-            delineated.update(str(path) for path in study.segmentations)
+            delineated.update(str(path) for path in study.segmentations if scored.segmentation is not None)
         if on_study is not None:
             on_study()
     _check_segments(scorer.label_set, cases, len(delineated))
@@ -182,6 +215,8 @@ def _subject(scorer: Scorer, chosen: EvaluationSet, predictions: Iterable[Predic
         calibrated=frozenset(finding.name for finding in findings if finding.calibrated),
         model=scorer.identity,
         manifest_sha256=chosen.manifest_sha256,
+        without=chosen.without,
+        shuffled_reports=bool(chosen.reports_from),
     )
 
 

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medfuse.evaluation.report import EvaluationReport, FindingFigures, SegmentFigures
+from medfuse.evaluation.report import EvaluationReport, FindingFigures, FoldFigures, SegmentFigures
 from medfuse.metrics import Estimate
 
 
@@ -18,6 +18,8 @@ def render(report: EvaluationReport) -> RenderableType:
         parts.append(_finding_table(report))
     if report.segments:
         parts.append(_segment_table(report))
+    if report.folds:
+        parts.append(_fold_table(report))
     parts += [Text(f"  {line}", style="dim") for line in _reasons(report)]
     if report.rejected:
         parts.append(_rejected_table(report))
@@ -45,6 +47,8 @@ def _finding_table(report: EvaluationReport) -> Table:
     table = _figure_table("finding", report.confidence)
     for figures in report.findings:
         point = "no operating point" if figures.operating_point is None else f"from {figures.operating_point:.3f}"
+        if figures.operating_point is None and report.folds:
+            point = "each fold's own point"
         about = (figures.name, f"{figures.present} present", f"{figures.absent} absent", point)
         _add(table, about, _of_finding(figures))
     return table
@@ -59,6 +63,23 @@ def _segment_table(report: EvaluationReport) -> Table:
     if report.mean_dice is not None and len(report.segments) > 1:
         _add(table, ("mean of segments",), {"Dice": report.mean_dice})
     return table
+
+
+def _fold_table(report: EvaluationReport) -> Table:
+    """One row a fold and figure: the measure may be long, so that it has the first column."""
+    table = _figure_table("of each fold", report.confidence)
+    for measure in _of_fold(report.folds[0]):
+        values = {fold.name: _of_fold(fold)[measure] for fold in report.folds}
+        _add(table, (measure,), values)
+    return table
+
+
+def _of_fold(fold: FoldFigures) -> dict[str, Estimate]:
+    figures = {f"{name}, AUROC": estimate for name, estimate in fold.auroc.items()}
+    figures |= {f"{name}, Dice": estimate for name, estimate in fold.dice.items()}
+    if fold.mean_dice is not None and len(fold.dice) > 1:
+        figures["mean of segments, Dice"] = fold.mean_dice
+    return figures
 
 
 def _add(table: Table, about: Iterable[str], figures: Mapping[str, Estimate]) -> None:

@@ -33,9 +33,8 @@ def check_alike(checkpoints: Sequence[Checkpoint]) -> None:
             )
 
 
-def identity_of(checkpoints: Sequence[Checkpoint]) -> ModelIdentity:
-    """The identity of an ensemble: that of its member, or the common name with hashes over the members' hashes."""
-    identities = [checkpoint.identity for checkpoint in checkpoints]
+def combined_identity(identities: Sequence[ModelIdentity]) -> ModelIdentity:
+    """The identity of an ensemble: that of its one member, or the common name with hashes over the members' hashes."""
     if len(identities) == 1:
         return identities[0]
     return replace(

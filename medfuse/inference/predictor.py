@@ -14,7 +14,7 @@ from medfuse.domain.prediction import ModelIdentity, Prediction, Scored, Segment
 from medfuse.domain.segmentation import Segmentation
 from medfuse.domain.study import Study
 from medfuse.errors import MissingInputError, UsageError
-from medfuse.inference.ensemble import check_alike, identity_of, merge
+from medfuse.inference.ensemble import check_alike, combined_identity, merge
 from medfuse.inference.member import Member
 from medfuse.inference.restore import restore
 from medfuse.model import checkpoint as checkpoints
@@ -72,12 +72,19 @@ class Predictor:
     @property
     def identity(self) -> ModelIdentity:
         """The model's identity."""
-        return identity_of([member.checkpoint for member in self.members])
+        return combined_identity([member.checkpoint.identity for member in self.members])
 
     @property
     def label_set(self) -> LabelSet:
         """What the model predicts."""
         return self.checkpoint.label_set
+
+    @property
+    def shuffle_seed(self) -> int | None:
+        """The seed by which it was trained on the reports of other patients, as a control; None for a common model."""
+        config = self.checkpoint.config
+        shuffled = config.get("data", {}).get("shuffle_reports", False)
+        return int(config.get("seed", 0)) if shuffled else None
 
     @property
     def is_ensemble(self) -> bool:

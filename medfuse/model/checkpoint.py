@@ -184,26 +184,26 @@ def members(path: Path) -> tuple[Path, ...]:
     Raises:
         CheckpointError: There is none, or a fold is not trained yet.
     """
-    if not (path / MEMBERS).is_file():
-        if (path / fold_name(0)).is_dir():
-            raise CheckpointError(f"{path} holds folds that are not all trained; go on with medfuse train --resume")
-        return (locate(path),)
-    return tuple(locate(fold) for fold in fold_runs(path))
+    return tuple(locate(fold) for fold in fold_runs(path)) or (locate(path),)
 
 
 def fold_runs(path: Path) -> tuple[Path, ...]:
-    """The runs of the folds of a finished cross-validation; none for a folder that is not one.
+    """The runs of the folds of a cross-validation; none for a folder that is not one.
 
     Raises:
-        CheckpointError: Its list of folds is broken.
+        CheckpointError: Not all of them are trained, or their list is broken.
     """
     if not (path / MEMBERS).is_file():
+        if (path / fold_name(0)).is_dir():
+            raise CheckpointError(
+                f"{path} holds folds that are not all trained; go on with medfuse train --folds --resume, or give one"
+            )
         return ()
     try:
         count = json.loads((path / MEMBERS).read_bytes())["folds"]
         return tuple(path / fold_name(fold) for fold in range(count))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path / MEMBERS} is broken; write it anew with medfuse train --resume") from error
+        raise CheckpointError(f"{path / MEMBERS} is broken; medfuse train --folds --resume writes it anew") from error
 
 
 def fold_name(fold: int) -> str:

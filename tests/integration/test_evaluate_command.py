@@ -37,6 +37,7 @@ class StandIn:
     label_set = LabelSet(findings=("large",), segments=SEGMENTS)
     shift = 0
     refuses: frozenset[str] = frozenset()
+    shuffle_seed = None
 
     def predict(self, study: Study) -> Scored:
         if study.study_instance_uid in self.refuses:
@@ -69,7 +70,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
     class Predictor:
         @staticmethod
-        def from_checkpoint(path: Path, *, device: str = "auto") -> StandIn:
+        def from_checkpoint(path: Path, *, device: str = "auto", without: tuple[str, ...] = ()) -> StandIn:
             if path.name != "best" or not path.is_dir():
                 raise CheckpointError(f"{path} is no checkpoint; give a run folder")
             return stand_in

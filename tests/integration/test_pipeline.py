@@ -53,7 +53,7 @@ def new(root: Path, tmp_path: Path) -> Path:
 
 def test_a_run_holds_what_it_says(root: Path) -> None:
     run = root / "run"
-    assert {path.name for path in run.iterdir()} == {"best", "last", "log", "config.yaml", "splits.csv"}
+    assert {path.name for path in run.iterdir()} == {"best", "last", "log", "losses.csv", "config.yaml", "splits.csv"}
     splits = list(csv.DictReader((run / "splits.csv").read_text().splitlines()))
     by_patient: dict[str, set[str]] = {}
     for row in splits:
