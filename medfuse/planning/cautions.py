@@ -1,12 +1,12 @@
 """What a person should know about the data before she believes a figure."""
 
 from collections.abc import Iterator
-from math import pi, prod
+from math import prod
 
 from medfuse.domain.labels import LabelValue
 from medfuse.domain.report import SAFE_SECTIONS
 from medfuse.planning.fingerprint import Fingerprint
-from medfuse.planning.network import NetworkPlan
+from medfuse.planning.network import FEW_VOXELS, NetworkPlan
 from medfuse.planning.splits import WANTED_VALIDATION, Splits
 
 FEW_POSITIVES = 20
@@ -17,8 +17,6 @@ RARE_CLASS = 0.1
 """Share of the rarer class below which a finding is heavily out of balance."""
 SMALL_TEST = 30
 """Patients in the test set below which intervals are wide."""
-FEW_VOXELS = 4.0
-"""Voxels across a segment below which the grid is too coarse for it."""
 
 
 def cautions(fingerprint: Fingerprint, network: NetworkPlan, splits: Splits, findings: tuple[str, ...]) -> list[str]:
@@ -58,13 +56,15 @@ def _findings(fingerprint: Fingerprint, splits: Splits, findings: tuple[str, ...
             yield f"Finding {name!r} is left out: {present} present, {absent} absent; both are needed to learn it."
             continue
         fewer, which = min((present, "present"), (absent, "absent"))
+        said = []
         if fewer < FEW_POSITIVES:
-            yield f"Finding {name!r} has {fewer} studies {which}: too few to learn it well."
+            said.append("too few to learn it well")
         elif fewer < RARE_CLASS * (present + absent):
-            yield f"Finding {name!r} is heavily out of balance: {present} present, {absent} absent."
+            said.append("heavily out of balance")
         if fewer / splits.folds < FEW_IN_TEST:
-            each = f"about {fewer / splits.folds:.1f} studies {which}"
-            yield f"Finding {name!r} has {each} a test split: its AUROC says little."
+            said.append(f"with about {fewer / splits.folds:.1f} in a test split its AUROC says little")
+        if said:
+            yield f"Finding {name!r} has {fewer} studies {which} of {present + absent}: {'; '.join(said)}."
         unknown = fingerprint.studies - present - absent
         if unknown > fingerprint.studies / 2:
             yield f"Finding {name!r} is not assessed, or uncertain, in {unknown} of {fingerprint.studies} studies."
@@ -85,7 +85,7 @@ def _segments(fingerprint: Fingerprint, network: NetworkPlan) -> Iterator[str]:
         if segment.studies < fingerprint.delineated / 2:
             shown = f"{segment.studies} of {fingerprint.delineated} delineated studies"
             yield f"Segment {segment.name!r} is missing in most: {shown} show it."
-        across = (6 * segment.small_ml * 1000 / pi) ** (1 / 3) / max(network.spacing_mm)
+        across = segment.small_mm / max(network.spacing_mm)
         if across < FEW_VOXELS:
             yield (
                 f"Segment {segment.name!r} is small for this grid: a tenth of its regions is under {across:.1f} voxels "
@@ -103,8 +103,8 @@ def _images(fingerprint: Fingerprint, network: NetworkPlan, findings: tuple[str,
     covered = min(1.0, prod(network.shape.size) / prod(network.median_shape))
     if findings and network.whole_share < 0.5:
         yield (
-            f"The input covers {100 * covered:.0f} % of a median study even on the coarser grid: findings are answered "
-            "window by window. Give more --memory, or crop the studies to the organ."
+            f"The input covers {100 * covered:.0f} % of a median study: findings are learnt from blocks and "
+            "answered window by window. More --memory, or studies cropped to the organ, would show it whole."
         )
     elif not findings and covered < 0.25:
         yield (

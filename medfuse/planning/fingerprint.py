@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import pi
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,11 @@ class SegmentPrint:
     studies: int
     median_ml: float
     small_ml: float
+
+    @property
+    def small_mm(self) -> float:
+        """How far across a small one is, as a ball of that volume."""
+        return float((6 * self.small_ml * 1000 / pi) ** (1 / 3))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from medfuse.planning.device import GIB
 from medfuse.planning.topology import Topology
 
 MAPS_A_CONVOLUTION = 2.6
-"""Feature maps that a convolution with its norm and activation keeps for the way back; measured with torch's
-`saved_tensors_hooks` on MONAI's blocks, which the tests repeat."""
+"""Feature maps that a convolution with its norm and activation keeps for the way back; counted with torch's
+`saved_tensors_hooks` on MONAI's blocks, which a test repeats."""
 BYTES_A_WEIGHT = 16
 """A weight, its gradient and AdamW's two averages, in fp32."""
 

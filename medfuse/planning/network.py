@@ -27,6 +27,8 @@ BATCH_SHARE = 0.05
 """Share of the data set's voxels that a batch holds at most (nnU-Net's)."""
 COARSEST = 4.0
 """How many times coarser than the data a grid may get so that a whole study fits."""
+FEW_VOXELS = 4.0
+"""Voxels across a segment below which a grid is too coarse for it."""
 RESENC_BLOCKS = (1, 3, 4, 6, 6, 6, 6)
 """Blocks a stage of nnU-Net's residual encoder (Isensee et al. 2024)."""
 
@@ -139,13 +141,16 @@ def plan_network(fingerprint: Fingerprint, asked: Asked, *, training_studies: in
     """
     data_spacing, coarse = target_spacing(fingerprint.spacings_mm, fingerprint.shapes)
     spacing = data_spacing
+    small_mm = min((segment.small_mm for segment in fingerprint.segments), default=float("inf"))
     while True:
         median_shape = _median_shape(fingerprint, spacing)
         shape = _fitted(spacing, median_shape, asked)
         fits = all(n >= m for n, m in zip(shape.size, median_shape, strict=True))
-        if fits or not asked.whole or max(np.divide(spacing, data_spacing)) * 1.03 > COARSEST:
+        following = coarser(spacing)
+        ratio = float(np.divide(following, data_spacing).max())
+        if fits or not asked.whole or ratio > COARSEST or max(following) > max(*data_spacing, small_mm / FEW_VOXELS):
             break
-        spacing = coarser(spacing)
+        spacing = following
     if spacing != data_spacing:
         spacing = rounded(spacing)
         median_shape = _median_shape(fingerprint, spacing)

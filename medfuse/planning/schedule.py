@@ -65,7 +65,7 @@ def timed_schedule(minutes: float, reading_s: float, step_s: float, steps_an_epo
     left = max(0.0, minutes * 60 * (1 - RESERVE) - reading_s)
     epochs = _within(int(left / (step_s * steps_an_epoch)), steps_an_epoch)
     why = (
-        f"{minutes:g} minutes (--time), less {reading_s:.0f} s of reading studies and {100 * RESERVE:.0f} % for "
+        f"{minutes:g} min (--time), less {reading_s:.0f} s of reading studies and {100 * RESERVE:.0f} % for "
         f"validation, at {step_s:.2g} s a step as timed on this machine"
     )
     return Schedule(epochs=epochs, steps_an_epoch=steps_an_epoch, why=why)

@@ -1,6 +1,7 @@
 """The sections of a planned config, each value with its reason."""
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from medfuse.domain.report import SAFE_SECTIONS
 from medfuse.domain.study import Modality
 from medfuse.planning.commented import Noted, Tree
 from medfuse.planning.fingerprint import ChannelPrint, Fingerprint
-from medfuse.planning.network import BATCH_SHARE, COARSEST, NetworkPlan
+from medfuse.planning.network import BATCH_SHARE, COARSEST, FEW_VOXELS, NetworkPlan
 from medfuse.planning.schedule import Schedule
 from medfuse.planning.spacing import COARSE_PERCENTILE
 from medfuse.planning.splits import ENOUGH_TO_CHOOSE, WANTED_VALIDATION, Splits
@@ -18,6 +19,10 @@ TEXT_SHARE = 0.05
 """Share of the studies that need text before a model reads any."""
 MOST_WORKERS = 8
 WIDTH = 64
+TINY_SHARE = 0.001
+"""Share of the input below which a segment is tiny."""
+RARE_SHARE = 0.2
+"""Share of a finding's studies below which its rarer class is weighted up."""
 AXES = ("left-right", "front-back", "head-foot")
 
 
@@ -120,7 +125,7 @@ def _recipe(draft: Draft) -> Tree:
     recipe: dict[str, Any] = {
         "channels": Noted(
             value=[_channel(one, findings=bool(draft.findings)) for one in draft.fingerprint.channels],
-            why=" ".join(_about_channel(one, draft) for one in draft.fingerprint.channels),
+            why=_about_channels(draft),
             itemised=True,
         ),
         "spacing_mm": Noted(value=list(draft.network.spacing_mm), why=_about_spacing(draft.network)),
@@ -158,16 +163,28 @@ def _window(channel: ChannelPrint, *, findings: bool) -> dict[str, float] | None
     return {"low": low, "high": max(high, low + 10)}
 
 
-def _about_channel(channel: ChannelPrint, draft: Draft) -> str:
-    where = f"{channel.name}: {channel.studies} of {draft.fingerprint.usable} studies have it"
+def _about_channels(draft: Draft) -> str:
+    channels = draft.fingerprint.channels
+    counts = ", ".join(f"{one.name} {one.studies}" for one in channels)
+    said = [f"Of {draft.fingerprint.usable} studies have: {counts}."]
+    if draft.network.asked.channels > 1:
+        said.append("The first is the reference: what most studies have and, of those, the finest.")
+    if any(_window(one, findings=False) is None for one in channels):
+        said.append("MR is in arbitrary units: each study is standardised by its own foreground, without a window.")
+    said += [_about_window(one, draft) for one in channels if _window(one, findings=False)]
+    return " ".join(said)
+
+
+def _about_window(channel: ChannelPrint, draft: Draft) -> str:
     seen = channel.intensities
-    window = _window(channel, findings=bool(draft.findings))
-    if window is None or seen is None:
-        return f"{where}; its units are arbitrary: each study is standardised by its own foreground."
-    values = f"0.5th and 99.5th percentile {seen.foreground} {seen.low:.0f} and {seen.high:.0f}"
+    if seen is None:
+        return ""
+    if channel.modality is Modality.PT:
+        return f"The window of {channel.name} runs from 0 to the 99.5th percentile {seen.foreground}, {seen.high:.1f}."
+    values = f"0.5th and 99.5th percentile {seen.foreground}, {seen.low:.0f} and {seen.high:.0f}"
     if draft.findings and seen.foreground == "inside the segments":
-        values += f", outside the air {seen.body_low:.0f} and {seen.body_high:.0f}; the wider, for the findings' sake"
-    return f"{where}; the window is the {values}."
+        values += f" (outside the air {seen.body_low:.0f} and {seen.body_high:.0f}: the wider, for the findings' sake)"
+    return f"The window of {channel.name} is the {values}, to tens of HU."
 
 
 def _about_spacing(network: NetworkPlan) -> str:
@@ -181,8 +198,8 @@ def _about_spacing(network: NetworkPlan) -> str:
     if network.was_coarsened:
         spacing = " x ".join(f"{value:g}" for value in network.data_spacing_mm)
         why += (
-            f" would be {spacing} mm; coarser, by at most {COARSEST:g}, so that the input shows a median study whole, "
-            "which findings want"
+            f" would be {spacing} mm; coarser (at most {COARSEST:g} times, and {FEW_VOXELS:g} voxels across a small "
+            "segment), so that the input shows more of a study, which findings want"
         )
     return f"{why}. A median study is {_by(network.median_shape)} voxels then."
 
@@ -192,7 +209,8 @@ def _about_size(network: NetworkPlan) -> str:
     return (
         f"At most a median study, cut down until a step of training fits into {network.asked.budget_gib:.3g} GiB; a "
         f"multiple of the network's strides ({_by(network.shape.divisor)}). A step of {batch} takes about "
-        f"{network.gib:.2g} GiB; {100 * network.whole_share:.0f} % of the studies fit in whole."
+        f"{network.gib:.2g} GiB; {100 * network.whole_share:.0f} % of the studies fit in whole, the others are "
+        "learnt from in blocks."
     )
 
 
@@ -241,11 +259,9 @@ def _about_image(network: NetworkPlan) -> str:
         if asked.encoder == "resenc"
         else "On a CPU two convolutions a stage, several times faster than nnU-Net's residual encoder"
     )
-    even = (
-        "every axis alike"
-        if shape.is_plain
-        else "each axis by its spacing, kernels of 1 across an axis twice as coarse"
-    )
+    even = "every axis alike" if shape.is_plain else "each axis by its length and spacing"
+    if any(1 in kernel for kernel in shape.kernels):
+        even += ", with kernels of 1 across an axis that is twice as coarse or one voxel long"
     return (
         f"{kind}; {asked.first_features} feature maps, doubled a stage up to 320. {shape.stages} stages: an axis is "
         f"halved while half of it has 4 voxels and it is not twice as coarse as the finest, {even}."
@@ -266,6 +282,22 @@ def _training(draft: Draft) -> Tree:
         ),
         "warmup_steps": Noted(value=schedule.warmup, why=f"A twentieth of the {schedule.steps} steps, at most 100."),
         "segment_weight": Noted(value=1.0, why="Segments and findings count alike."),
+        "segment_loss": Noted(
+            value="dice_focal" if _has_tiny_segments(draft) else "dice_ce",
+            why=(
+                f"A segment fills under {100 * TINY_SHARE:g} % of the input: focal loss looks at the few hard voxels."
+                if _has_tiny_segments(draft)
+                else f"nnU-Net's; no segment fills under {100 * TINY_SHARE:g} % of the input."
+            ),
+        ),
+        "finding_balance": Noted(
+            value="inverse" if _is_unbalanced(draft) else "none",
+            why=(
+                f"A finding has under {100 * RARE_SHARE:g} % of its studies in one class: both weigh alike in sum."
+                if _is_unbalanced(draft)
+                else f"No finding has under {100 * RARE_SHARE:g} % of its studies in one class."
+            ),
+        ),
         "select": Noted(
             value="last" if few else "validation",
             why=(
@@ -285,6 +317,22 @@ def _training(draft: Draft) -> Tree:
         ),
         "augment": _augment(draft),
     }
+
+
+def _has_tiny_segments(draft: Draft) -> bool:
+    """Whether the median of some segment is next to nothing in the input."""
+    input_ml = prod(draft.network.shape.size) * prod(draft.network.spacing_mm) / 1000
+    return any(segment.median_ml < TINY_SHARE * input_ml for segment in draft.fingerprint.segments)
+
+
+def _is_unbalanced(draft: Draft) -> bool:
+    """Whether a finding has few studies in one of its classes."""
+    for name in draft.findings:
+        counts = draft.fingerprint.findings[name]
+        present, absent = counts.get("PRESENT", 0), counts.get("ABSENT", 0)
+        if min(present, absent) < RARE_SHARE * (present + absent):
+            return True
+    return False
 
 
 def _about_batch(network: NetworkPlan, studies: int) -> str:

@@ -58,7 +58,7 @@ def seconds_a_step(config: TrainConfig, fingerprint: Fingerprint) -> float:
         total_steps=1000,
         on_step=mark,
     )
-    return median(np.diff(marks)[_UNTIMED - 1 :].tolist())
+    return float(median(np.diff(marks)[_UNTIMED - 1 :].tolist()))
 
 
 def _batches(config: TrainConfig, fingerprint: Fingerprint, text: torch.nn.Module | None) -> Iterator[Batch]:

@@ -47,7 +47,8 @@ def topology(spacing_mm: Triple, shape: Shape) -> Topology:
     """The stages for inputs of about `shape`, which is padded to a multiple of the coarsest stride.
 
     An axis is halved while half of it still has 4 cells and it is not twice as coarse as the finest axis that can be
-    halved; its kernels are 3 from the stage on where it is not twice as coarse as the finest axis, and 1 before.
+    halved; its kernels are 3 from the stage on where it is not twice as coarse as the finest axis, and 1
+    before, as along an axis of one voxel.
 
     Args:
         spacing_mm: Spacing of the model grid.
@@ -61,32 +62,40 @@ def topology(spacing_mm: Triple, shape: Shape) -> Topology:
     given = tuple(size)
     strides, kernels, kernel = [(1, 1, 1)], [], [1, 1, 1]
     while len(strides) < MOST_STAGES:
-        halved = _axes_to_halve(spacing, size)
+        halved = _axes_to_halve(spacing, size, is_first=len(strides) == 1)
         if not halved:
             break
-        kernel = _kernel(kernel, spacing)
+        kernel = _kernel(kernel, spacing, size)
         kernels.append((kernel[0], kernel[1], kernel[2]))
         step = [2 if axis in halved else 1 for axis in range(3)]
         spacing = [value * factor for value, factor in zip(spacing, step, strict=True)]
         size = [ceil(n / factor) for n, factor in zip(size, step, strict=True)]
         strides.append((step[0], step[1], step[2]))
-    kernels.append((3, 3, 3))
+    kernels.append((_wide(given[0]), _wide(given[1]), _wide(given[2])))
     made = Topology(size=(1, 1, 1), strides=tuple(strides), kernels=tuple(kernels))
     i, j, k = (ceil(n / step) * step for n, step in zip(given, made.divisor, strict=True))
     return Topology(size=(i, j, k), strides=made.strides, kernels=made.kernels)
 
 
-def _axes_to_halve(spacing: list[float], size: list[int]) -> list[int]:
+def _axes_to_halve(spacing: list[float], size: list[int], *, is_first: bool) -> list[int]:
     long = [axis for axis in range(3) if size[axis] >= 2 * FEWEST_CELLS]
     if not long:
         return []
     finest = min(spacing[axis] for axis in long)
     axes = [axis for axis in long if spacing[axis] / finest < 2]
-    if len(axes) == 1 and len(long) > 1 and size[axes[0]] < 3 * FEWEST_CELLS:
-        return []
+    if len(axes) == 1 and not is_first and size[axes[0]] < 3 * FEWEST_CELLS:
+        return []  # one axis alone is worth a stage only where more is left of it (nnU-Net's exception)
     return axes
 
 
-def _kernel(kernel: list[int], spacing: list[float]) -> list[int]:
-    finest = min(spacing)
-    return [3 if wide == 3 or value / finest < 2 else 1 for wide, value in zip(kernel, spacing, strict=True)]
+def _kernel(kernel: list[int], spacing: list[float], size: list[int]) -> list[int]:
+    finest = min(value for value, n in zip(spacing, size, strict=True) if n > 1)
+    return [
+        3 if wide == 3 or (n > 1 and value / finest < 2) else 1
+        for wide, value, n in zip(kernel, spacing, size, strict=True)
+    ]
+
+
+def _wide(n: int) -> int:
+    """The kernel of the coarsest stage along an axis: 3, but for a single slice."""
+    return 3 if n > 1 else 1
