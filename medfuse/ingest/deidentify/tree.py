@@ -26,7 +26,7 @@ from medfuse.ingest.deidentify.profile import Options, Profile, edition
 from medfuse.ingest.deidentify.record import WARNING, Record, write_json
 from medfuse.ingest.deidentify.secret import Secret
 from medfuse.ingest.deidentify.text import Scrubber
-from medfuse.ingest.dicom.files import READ_ERRORS, quiet
+from medfuse.ingest.dicom.files import READ_ERRORS, open_bounded, quiet
 from medfuse.ingest.reports.reading import read_report
 from medfuse.ingest.tree import FoundFile
 from medfuse.storage import storage, whole_folder
@@ -273,7 +273,8 @@ def _earlier(folder: Path, digest: str) -> Record | None:
 
 def _read(path: Path) -> FileDataset:
     """A whole object, with a transfer syntax even where its meta header is missing."""
-    dataset = pydicom.dcmread(path, force=True)
+    with open_bounded(path) as file:
+        dataset = pydicom.dcmread(file, force=True)
     if not dataset.file_meta.get("TransferSyntaxUID"):
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
