@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "plan": "Write a training config that fits the data of a manifest and this machine.",
     "train": "Train a model from one YAML file.",
     "evaluate": "Measure a trained model against the truth, with intervals.",
+    "ablate": "Train and table what each modality and each fusion adds.",
     "score": "Score new studies with a trained model.",
     "fetch": "Fetch studies from an image server, by DICOMweb or DIMSE.",
     "receive": "Listen for studies by DICOM C-STORE, and score the finished ones.",

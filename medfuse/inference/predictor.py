@@ -13,7 +13,7 @@ from medfuse.domain.labels import LabelSet
 from medfuse.domain.prediction import ModelIdentity, Prediction, Scored, SegmentVolume
 from medfuse.domain.segmentation import Segmentation
 from medfuse.domain.study import Study
-from medfuse.errors import MissingInputError, UsageError
+from medfuse.errors import UsageError
 from medfuse.inference.ensemble import check_alike, combined_identity, merge
 from medfuse.inference.member import Member
 from medfuse.inference.restore import restore
@@ -130,16 +130,9 @@ class Predictor:
         return [rule.name for rule in self.recipe.channels]
 
     def _case(self, prepared: PreparedStudy) -> Case:
-        """The study as the network takes it; channels that are kept from it are absent, as missing ones are.
-
-        Raises:
-            MissingInputError: What is kept from the model is all that the study has for it.
-        """
+        """The study as the network takes it; channels that are kept from it are absent, as missing ones are."""
         case = case_of(prepared, self.recipe)
         kept_back = np.array([self._is_held_back(name) for name in self._channels])
-        sees = self.members[0].network.image_encoder is not None and bool((case.channel_present & ~kept_back).any())
-        if self.without and not sees and not (self._reads_text and case.text):
-            raise MissingInputError(f"the study has nothing for the model but {', '.join(sorted(self.without))}")
         if not kept_back.any():
             return case
         image = np.where(kept_back[:, None, None, None], np.float32(0), case.image)
