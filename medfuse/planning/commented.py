@@ -41,10 +41,11 @@ def as_yaml(tree: Tree) -> str:
 
 
 def comment(text: str, indent: int = 0, mark: str = "") -> list[str]:
-    """`text` as lines of a comment."""
+    """`text` as lines of a comment; a letter that cannot be printed, which YAML may refuse, is a question mark."""
+    told = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
     lead = " " * indent + "# "
     return textwrap.wrap(
-        " ".join(text.split()),
+        told,
         WIDTH,
         initial_indent=lead + mark,
         subsequent_indent=lead + " " * len(mark),
@@ -77,8 +78,14 @@ def _flow(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_ ]*[A-Za-z0-9_]|[A-Za-z]", value):
-        return value if parse_yaml(value, "") == value and value.lower() not in _WORDS_OF_OLD else json.dumps(value)
-    return json.dumps(value, ensure_ascii=True)
+        return value if parse_yaml(value, "") == value and value.lower() not in _WORDS_OF_OLD else _quoted(value)
+    return _quoted(value)
+
+
+def _quoted(value: Any) -> str:
+    """A single value as JSON, which YAML reads too, with what cannot be printed escaped as YAML does it."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in text)
 
 
 _WORDS_OF_OLD = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})

@@ -23,7 +23,6 @@ from medfuse.planning.fingerprint import (
     Fingerprint,
     Grid,
     Intensities,
-    SegmentPrint,
     TextPrint,
 )
 from medfuse.planning.regions import Regions
@@ -61,6 +60,8 @@ def look_at(
     drawn = _drawn(rows, most)
     seen = _Seen()
     studies = [study for row in drawn if (study := seen.find(row)) is not None]
+    for _ in range(len(drawn) - len(studies)):
+        on_study()
     with_images = [study for study in studies if study.series]
     offers, rare = offered_channels(with_images) if with_images else ((), {})
     for number, study in enumerate(studies):
@@ -236,6 +237,3 @@ def _some(values: NDArray[np.float32], random: np.random.Generator) -> NDArray[n
 def _rounded(spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
     first, second, third = (round(float(value), 4) for value in spacing_mm)
     return first, second, third
-
-
-__all__ = ["MOST_STUDIES", "SegmentPrint", "look_at"]
