@@ -15,7 +15,7 @@ from medfuse.preprocess import ChannelRule, Recipe
 from medfuse.training.loop import Losses, Validation, learning_rate
 from medfuse.training.options import DataOptions, TrainingOptions, TrainingPlan
 from medfuse.training.state import Progress
-from medfuse.training.trainer import _Run
+from medfuse.training.trainer import _Run, is_finished
 from tests.parts import LABELS, SIZE, make_case, make_spec
 
 TRAINING, VALIDATION = [make_case(n) for n in range(6)], [make_case(n) for n in range(6, 9)]
@@ -167,3 +167,42 @@ def test_a_run_without_progress_stops(tiny_bert: Path, tmp_path: Path) -> None:
 def test_options_without_meaning_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"training.{next(iter(changes))}"):
         TrainingOptions(**changes)
+
+
+def test_a_run_whose_patience_ran_out_is_finished(tiny_bert: Path, tmp_path: Path) -> None:
+    stopped = {"patience": 1, "learning_rate": 0.0, "weight_decay": 0.0}
+    run(tiny_bert, tmp_path, Watch(), **stopped)
+    again = Watch()
+    run(tiny_bert, tmp_path, again, resume=True, **stopped)
+    assert again.losses == []
+    assert is_finished(make_plan(tiny_bert, **stopped), tmp_path)
+    assert not is_finished(make_plan(tiny_bert), tmp_path)
+    assert not is_finished(make_plan(tiny_bert), tmp_path / "nothing")
+
+
+def test_a_kill_between_the_curve_and_the_checkpoint_leaves_no_trace(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tiny_bert, tmp_path / "whole", Watch())
+    save, saved = _Run._save, itertools.count()
+
+    def pulled(made: _Run, *given: Any) -> Progress:
+        if next(saved) == 1:
+            raise PlugPulledError
+        return save(made, *given)
+
+    monkeypatch.setattr(_Run, "_save", pulled)
+    with pytest.raises(PlugPulledError):
+        run(tiny_bert, tmp_path / "cut", Watch())
+    assert len((tmp_path / "cut" / "losses.csv").read_text().splitlines()) == 3
+    run(tiny_bert, tmp_path / "cut", Watch(), resume=True)
+    one, other = ((tmp_path / place / "losses.csv").read_text() for place in ("whole", "cut"))
+    assert one == other
+    assert len(one.splitlines()) == 4
+
+
+def test_a_broken_curve_is_named(tiny_bert: Path, tmp_path: Path) -> None:
+    run(tiny_bert, tmp_path, Watch())
+    (tmp_path / "losses.csv").write_text("epoch,loss\n0,1.0\n")
+    with pytest.raises(CheckpointError, match=r"losses\.csv is no loss curve"):
+        run(tiny_bert, tmp_path, Watch(), resume=True)
