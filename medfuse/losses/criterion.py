@@ -1,7 +1,7 @@
 """The sum of the losses, with weights that are given or learned."""
 
 import math
-from typing import Literal, Protocol, runtime_checkable
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,10 @@ class LossWeights(Protocol):
         """Whether the first two weights are where learning starts."""
 
 
-class Criterion(nn.Module):
+Options = TypeVar("Options", bound=LossWeights)
+
+
+class Criterion(nn.Module, Generic[Options]):
     """The weighted sum of the losses of findings and segments.
 
     Learned weights follow the uncertainty of each task: a loss L with log variance s counts exp(-s) L + s / 2, and s is
@@ -56,7 +59,7 @@ class Criterion(nn.Module):
     prevalence: Tensor | None
     log_variances: Tensor | None
 
-    def __init__(self, options: LossWeights, prevalence: Tensor | None = None) -> None:
+    def __init__(self, options: Options, prevalence: Tensor | None = None) -> None:
         super().__init__()
         self.options = options
         self.segmentation = SegmentationLoss(options.segment_loss)
