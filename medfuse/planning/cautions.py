@@ -103,8 +103,8 @@ def _images(fingerprint: Fingerprint, network: NetworkPlan, findings: tuple[str,
     covered = min(1.0, prod(network.shape.size) / prod(network.median_shape))
     if findings and network.whole_share < 0.5:
         yield (
-            f"The input covers {100 * covered:.0f} % of a median study: findings are learnt from blocks and "
-            "answered window by window. More --memory, or studies cropped to the organ, would show it whole."
+            f"{100 * (1 - network.whole_share):.0f} % of the studies are larger than the input: findings are learnt "
+            "from blocks and answered window by window. More --memory, or studies cropped to an organ, show more."
         )
     elif not findings and covered < 0.25:
         yield (

@@ -6,6 +6,7 @@ from math import prod
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfuse.planning.device import Device
 from medfuse.planning.fingerprint import Fingerprint, Shape, Triple
@@ -27,6 +28,10 @@ BATCH_SHARE = 0.05
 """Share of the data set's voxels that a batch holds at most (nnU-Net's)."""
 COARSEST = 4.0
 """How many times coarser than the data a grid may get so that a whole study fits."""
+ENOUGH_WHOLE = 0.8
+"""Share of the studies that the input should show whole where findings are asked for."""
+WIDE_PERCENTILE = 90.0
+"""Percentile of the studies' shapes that the input is widened to where a median one shows too few whole."""
 FEW_VOXELS = 4.0
 """Voxels across a segment below which a grid is too coarse for it."""
 RESENC_BLOCKS = (1, 3, 4, 6, 6, 6, 6)
@@ -143,7 +148,7 @@ def plan_network(fingerprint: Fingerprint, asked: Asked, *, training_studies: in
     spacing = data_spacing
     small_mm = min((segment.small_mm for segment in fingerprint.segments), default=float("inf"))
     while True:
-        median_shape = _median_shape(fingerprint, spacing)
+        median_shape = _shape_at(fingerprint.shapes_at(spacing), 50)
         shape = _fitted(spacing, median_shape, asked)
         fits = all(n >= m for n, m in zip(shape.size, median_shape, strict=True))
         following = coarser(spacing)
@@ -151,12 +156,14 @@ def plan_network(fingerprint: Fingerprint, asked: Asked, *, training_studies: in
         if fits or not asked.whole or ratio > COARSEST or max(following) > max(*data_spacing, small_mm / FEW_VOXELS):
             break
         spacing = following
-    if spacing != data_spacing:
-        spacing = rounded(spacing)
-        median_shape = _median_shape(fingerprint, spacing)
-        shape = _fitted(spacing, median_shape, asked)
+    spacing = rounded(spacing)
+    shapes = fingerprint.shapes_at(spacing)
+    median_shape = _shape_at(shapes, 50)
+    shape = _fitted(spacing, median_shape, asked)
+    if asked.whole and _whole_share(shapes, shape) < ENOUGH_WHOLE:
+        wider = _fitted(spacing, _shape_at(shapes, WIDE_PERCENTILE), asked)
+        shape = max(shape, wider, key=lambda one: _whole_share(shapes, one))
     batch = _batch(shape, asked, training_studies * prod(median_shape), training_studies)
-    whole = (fingerprint.shapes_at(spacing) <= np.asarray(shape.size)).all(axis=1)
     return NetworkPlan(
         asked=asked,
         data_spacing_mm=data_spacing,
@@ -166,13 +173,18 @@ def plan_network(fingerprint: Fingerprint, asked: Asked, *, training_studies: in
         shape=shape,
         batch=batch,
         gib=asked.gib(shape, batch),
-        whole_share=float(whole.mean()),
+        whole_share=_whole_share(shapes, shape),
     )
 
 
-def _median_shape(fingerprint: Fingerprint, spacing: Triple) -> Shape:
-    i, j, k = (round(float(n)) for n in np.median(fingerprint.shapes_at(spacing), axis=0))
+def _shape_at(shapes: NDArray[np.float64], percentile: float) -> Shape:
+    i, j, k = (round(float(n)) for n in np.percentile(shapes, percentile, axis=0))
     return i, j, k
+
+
+def _whole_share(shapes: NDArray[np.float64], shape: Topology) -> float:
+    """Share of the studies that the input shows whole."""
+    return float((shapes <= np.asarray(shape.size)).all(axis=1).mean())
 
 
 def _fitted(spacing: Triple, median_shape: Shape, asked: Asked) -> Topology:

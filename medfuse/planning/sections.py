@@ -10,7 +10,7 @@ from medfuse.domain.report import SAFE_SECTIONS
 from medfuse.domain.study import Modality
 from medfuse.planning.commented import Noted, Tree
 from medfuse.planning.fingerprint import ChannelPrint, Fingerprint
-from medfuse.planning.network import BATCH_SHARE, COARSEST, FEW_VOXELS, NetworkPlan
+from medfuse.planning.network import BATCH_SHARE, COARSEST, FEW_VOXELS, WIDE_PERCENTILE, NetworkPlan
 from medfuse.planning.schedule import Schedule
 from medfuse.planning.spacing import COARSE_PERCENTILE
 from medfuse.planning.splits import ENOUGH_TO_CHOOSE, WANTED_VALIDATION, Splits
@@ -170,7 +170,7 @@ def _about_channels(draft: Draft) -> str:
     if draft.network.asked.channels > 1:
         said.append("The first is the reference: what most studies have and, of those, the finest.")
     if any(_window(one, findings=False) is None for one in channels):
-        said.append("MR is in arbitrary units: each study is standardised by its own foreground, without a window.")
+        said.append("Values in arbitrary units (MR) need no window: each study is standardised by its own foreground.")
     said += [_about_window(one, draft) for one in channels if _window(one, findings=False)]
     return " ".join(said)
 
@@ -206,8 +206,16 @@ def _about_spacing(network: NetworkPlan) -> str:
 
 def _about_size(network: NetworkPlan) -> str:
     batch = network.batch
+    is_wide = any(
+        n > m + d for n, m, d in zip(network.shape.size, network.median_shape, network.shape.divisor, strict=True)
+    )
+    what = (
+        f"The {WIDE_PERCENTILE:.0f}th percentile of the studies, for the findings' sake"
+        if is_wide
+        else "A median study"
+    )
     return (
-        f"At most a median study, cut down until a step of training fits into {network.asked.budget_gib:.3g} GiB; a "
+        f"{what}, cut down until a step of training fits into {network.asked.budget_gib:.3g} GiB; a "
         f"multiple of the network's strides ({_by(network.shape.divisor)}). A step of {batch} takes about "
         f"{network.gib:.2g} GiB; {100 * network.whole_share:.0f} % of the studies fit in whole, the others are "
         "learnt from in blocks."
@@ -281,23 +289,7 @@ def _training(draft: Draft) -> Tree:
             value=0.002, why="For AdamW and small batches; found on real MR and made CT, not by your data."
         ),
         "warmup_steps": Noted(value=schedule.warmup, why=f"A twentieth of the {schedule.steps} steps, at most 100."),
-        "segment_weight": Noted(value=1.0, why="Segments and findings count alike."),
-        "segment_loss": Noted(
-            value="dice_focal" if _has_tiny_segments(draft) else "dice_ce",
-            why=(
-                f"A segment fills under {100 * TINY_SHARE:g} % of the input: focal loss looks at the few hard voxels."
-                if _has_tiny_segments(draft)
-                else f"nnU-Net's; no segment fills under {100 * TINY_SHARE:g} % of the input."
-            ),
-        ),
-        "finding_balance": Noted(
-            value="inverse" if _is_unbalanced(draft) else "none",
-            why=(
-                f"A finding has under {100 * RARE_SHARE:g} % of its studies in one class: both weigh alike in sum."
-                if _is_unbalanced(draft)
-                else f"No finding has under {100 * RARE_SHARE:g} % of its studies in one class."
-            ),
-        ),
+        **_losses(draft),
         "select": Noted(
             value="last" if few else "validation",
             why=(
@@ -316,6 +308,29 @@ def _training(draft: Draft) -> Tree:
             ),
         ),
         "augment": _augment(draft),
+    }
+
+
+def _losses(draft: Draft) -> dict[str, Noted]:
+    has_tiny, is_unbalanced = _has_tiny_segments(draft), _is_unbalanced(draft)
+    return {
+        "segment_weight": Noted(value=1.0, why="Segments and findings count alike."),
+        "segment_loss": Noted(
+            value="dice_focal" if has_tiny else "dice_ce",
+            why=(
+                f"A segment fills under {100 * TINY_SHARE:g} % of the input: focal loss looks at the few hard voxels."
+                if has_tiny
+                else f"nnU-Net's; no segment fills under {100 * TINY_SHARE:g} % of the input."
+            ),
+        ),
+        "finding_balance": Noted(
+            value="inverse" if is_unbalanced else "none",
+            why=(
+                f"A finding has under {100 * RARE_SHARE:g} % of its studies in one class: both weigh alike in sum."
+                if is_unbalanced
+                else f"No finding has under {100 * RARE_SHARE:g} % of its studies in one class."
+            ),
+        ),
     }
 
 

@@ -65,6 +65,15 @@ def test_findings_want_a_study_whole_but_not_at_the_cost_of_a_small_segment() ->
     assert max(small.spacing_mm) <= 2.5
 
 
+def test_findings_widen_the_input_where_a_median_one_shows_too_few_studies_whole() -> None:
+    sizes = [((1.0, 1.0, 1.0), (n, n, n)) for n in (32, 32, 32, 40, 40, 40, 48, 48, 48, 120)]
+
+    assert planned(sizes).shape.size == (40, 40, 40)
+    assert planned(sizes, whole=True).shape.size == (56, 56, 56)
+    assert planned(sizes, whole=True).whole_share == 0.9
+    assert planned(sizes, whole=True, memory=0.1).gib <= 0.1
+
+
 def test_a_gpu_gets_the_residual_encoder_and_a_batch_that_fills_it() -> None:
     made = planned([((1.0, 1.0, 1.0), (35, 50, 36))], device=GPU)
 

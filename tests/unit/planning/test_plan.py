@@ -122,6 +122,14 @@ def test_little_time_makes_the_network_narrower_before_it_makes_the_run_short() 
     assert "The time holds 3 epochs only" in short.cautions[0]
 
 
+def test_a_network_stays_as_wide_where_narrowing_saves_no_time() -> None:
+    budget = Budget(minutes=5.0)
+    made = make_plan(fingerprint(), manifest=Path("m.csv"), name="run", budget=budget, timer=lambda *_: 1.0)
+
+    assert made.network.features == (16, 32, 64, 128)
+    assert made.config.training.epochs == int(270 / 32)
+
+
 def test_findings_of_one_class_are_left_out_and_rare_ones_are_weighted_and_told() -> None:
     data = fingerprint(findings={"common": (50, 50), "rare": (8, 92), "never": (0, 100)})
     made = planned(data)
