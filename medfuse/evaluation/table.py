@@ -47,7 +47,7 @@ def _finding_table(report: EvaluationReport) -> Table:
     table = _figure_table("finding", report.confidence)
     for figures in report.findings:
         point = "no operating point" if figures.operating_point is None else f"from {figures.operating_point:.3f}"
-        if figures.operating_point is None and report.folds:
+        if report.folds and figures.sensitivity.value is not None:
             point = "each fold's own point"
         about = (figures.name, f"{figures.present} present", f"{figures.absent} absent", point)
         _add(table, about, _of_finding(figures))
