@@ -237,4 +237,4 @@ def _read(entry: Path, key: str) -> CaseArrays | None:
 def _open(path: Path, checksum: int) -> Any:
     if _checksum(path) != checksum:
         raise ValueError("the checksum differs")
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    return np.lib.format.open_memmap(path, mode="r")
