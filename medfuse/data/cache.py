@@ -199,7 +199,7 @@ def _private(path: Path) -> Any:
 def _save(path: Path, array: NDArray[Any]) -> int:
     """Write an array; gives the checksum of its file."""
     with _private(path) as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        np.lib.format.write_array(file, np.ascontiguousarray(array))
     return _checksum(path)
 
 
