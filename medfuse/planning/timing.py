@@ -15,11 +15,12 @@ from medfuse.data.collate import collate
 from medfuse.data.loaders import CaseSamples
 from medfuse.data.samples import Case
 from medfuse.domain.labels import LabelValue
+from medfuse.losses import Criterion
 from medfuse.model import assemble
 from medfuse.planning.fingerprint import Fingerprint
 from medfuse.seeding import stream
 from medfuse.tensors import Batch
-from medfuse.training.loop import Criterion, train_epoch
+from medfuse.training.loop import train_epoch
 from medfuse.training.runtime import accelerator_for
 
 STEPS = 4

@@ -10,11 +10,11 @@ import torch
 from accelerate import Accelerator
 from monai.metrics.meandice import compute_dice
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, one_hot
+from torch.nn.functional import one_hot
 
-from medfuse.losses import SegmentationLoss, finding_loss, volume_loss
+from medfuse.losses import Criterion
 from medfuse.metrics.classification import auroc
-from medfuse.tensors import Batch, ModelOutput
+from medfuse.tensors import IGNORED, Batch, ModelOutput
 from medfuse.training.average import WeightAverage
 from medfuse.training.options import TrainingOptions
 
@@ -59,40 +59,6 @@ class Validation:
     auroc: float | None
 
 
-class Criterion:
-    """The weighted sum of the losses.
-
-    Args:
-        options: The weights.
-    """
-
-    def __init__(self, options: TrainingOptions) -> None:
-        self.options = options
-        self.segmentation = SegmentationLoss()
-
-    def __call__(self, output: ModelOutput, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Total, findings, segments (volumes included)."""
-        zero = batch.voxel_volume_ml.new_zeros(())
-        findings = segments = zero
-        if output.finding_logits.shape[1]:
-            findings = finding_loss(output.finding_logits, batch.finding_targets, batch.finding_mask)
-        if output.segment_logits is not None:
-            truth = (output.segment_logits, batch.segment_targets, batch.segment_mask)
-            segments = self._levels(output, batch) + self.options.volume_weight * volume_loss(*truth)
-        return self.options.finding_weight * findings + self.options.segment_weight * segments, findings, segments
-
-    def _levels(self, output: ModelOutput, batch: Batch) -> Tensor:
-        """The loss of every supervised level, each coarser one with half the weight of the one before."""
-        levels = [output.segment_logits, *output.deep_logits]
-        weights = [0.5**level for level in range(len(levels))]
-        losses = [
-            weight / sum(weights) * self.segmentation(logits, _at(batch.segment_targets, logits), batch.segment_mask)
-            for logits, weight in zip(levels, weights, strict=True)
-            if logits is not None
-        ]
-        return torch.stack(losses).sum()
-
-
 def learning_rate(step: int, total: int, options: TrainingOptions) -> float:
     """Linear warm-up, then down to zero by the schedule: it follows from the step alone, so resuming needs no state."""
     warm = min(1.0, (step + 1) / max(1, min(options.warmup_steps, total // 4)))
@@ -105,7 +71,7 @@ def train_epoch(
     network: nn.Module,
     batches: Iterable[Batch],
     optimizer: torch.optim.Optimizer,
-    criterion: Criterion,
+    criterion: Criterion[TrainingOptions],
     accelerator: Accelerator,
     *,
     first_step: int,
@@ -119,7 +85,7 @@ def train_epoch(
         network: What is trained.
         batches: Of one epoch.
         optimizer: Of the network's weights.
-        criterion: The losses.
+        criterion: The losses, with the schedule and what is done with gradients among their options.
         accelerator: The device and its precision.
         first_step: Batches seen before this epoch.
         total_steps: Batches of the whole run.
@@ -127,6 +93,7 @@ def train_epoch(
         average: Follows the weights, or None.
     """
     network.train()
+    criterion.train()
     history = []
     options = criterion.options
     clock = _Clock(batches)
@@ -141,6 +108,8 @@ def train_epoch(
         accelerator.backward(total / options.accumulate)
         if is_last or (step - first_step + 1) % options.accumulate == 0:
             accelerator.clip_grad_norm_(network.parameters(), options.clip_norm)
+            for weight in criterion.parameters():  # the network's are averaged over the processes by its wrapper
+                weight.grad = accelerator.reduce(weight.grad, reduction="mean")
             optimizer.step()
             optimizer.zero_grad()
             if average is not None:
@@ -152,15 +121,19 @@ def train_epoch(
 
 @torch.no_grad()
 def validate(
-    network: nn.Module, batches: Iterable[Batch], criterion: Criterion, accelerator: Accelerator
+    network: nn.Module, answers: Iterable[tuple[ModelOutput, Batch]], criterion: Criterion[TrainingOptions]
 ) -> Validation:
-    """One look at the validation studies."""
+    """One look at the validation studies.
+
+    Args:
+        network: Is put into evaluation mode before the first answer is asked for.
+        answers: What it says of them (see `medfuse.training.whole.answers`).
+        criterion: The losses.
+    """
     network.eval()
+    criterion.eval()
     history, outputs, targets, masks, dices = [], [], [], [], []
-    for given in batches:
-        batch = given.to(accelerator.device)
-        with accelerator.autocast():
-            output = network(batch)
+    for output, batch in answers:
         history.append(criterion(output, batch))
         outputs.append(output.finding_logits.float().cpu())
         targets.append(batch.finding_targets.cpu())
@@ -172,13 +145,6 @@ def validate(
     return Validation(
         losses=_mean(history), logits=logits, targets=target, mask=mask, dice=dice, auroc=_auroc(logits, target, mask)
     )
-
-
-def _at(truth: Tensor, logits: Tensor) -> Tensor:
-    """A label map on the grid of `logits`, nearest neighbour."""
-    if truth.shape[1:] == logits.shape[2:]:
-        return truth
-    return interpolate(truth[:, None].float(), size=logits.shape[2:], mode="nearest-exact")[:, 0].long()
 
 
 class _Clock:
@@ -217,8 +183,9 @@ def _mean(history: list[Any]) -> Losses:
 def _dice(logits: Tensor, batch: Batch) -> Tensor:
     """Dice of each study and segment, NaN where the true segment is empty."""
     classes = logits.shape[1]
+    known = batch.segment_targets != IGNORED
     predicted, true = (
-        one_hot(labels[batch.segment_mask], classes).movedim(-1, 1)
+        one_hot((labels * known)[batch.segment_mask], classes).movedim(-1, 1)
         for labels in (logits.argmax(dim=1), batch.segment_targets)
     )
     return torch.as_tensor(compute_dice(predicted, true, include_background=False))

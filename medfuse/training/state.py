@@ -13,13 +13,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as as_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from medfuse.errors import CheckpointError
 from medfuse.training.average import WeightAverage
 from medfuse.training.options import TrainingOptions
 
 TENSORS, PROGRESS, OWN = "optimizer.safetensors", "progress.json", "own.safetensors"
+CRITERION = "criterion.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,10 @@ class Progress:
 
 
 def as_files(
-    optimizer: torch.optim.Optimizer, progress: Progress, own: Mapping[str, Tensor] | None = None
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    own: Mapping[str, Tensor] | None = None,
+    criterion: nn.Module | None = None,
 ) -> dict[str, bytes]:
     """The files to lay beside a checkpoint.
 
@@ -54,6 +58,7 @@ def as_files(
         optimizer: Its moments.
         progress: How far the run has come.
         own: The weights that training goes on from, where the checkpoint holds their average.
+        criterion: The losses, for the weights that they have learned.
     """
     tensors = {
         f"{index}.{name}": torch.as_tensor(value).cpu().contiguous()
@@ -63,11 +68,19 @@ def as_files(
     files = {TENSORS: as_bytes(tensors), PROGRESS: json.dumps(asdict(progress)).encode()}
     if own is not None:
         files[OWN] = as_bytes({name: value.cpu().contiguous() for name, value in own.items()})
+    learned = criterion.state_dict() if criterion is not None else {}
+    if learned:
+        files[CRITERION] = as_bytes({name: value.cpu().contiguous() for name, value in learned.items()})
     return files
 
 
-def restore(optimizer: torch.optim.Optimizer, directory: Path, average: WeightAverage | None = None) -> Progress:
-    """Put a saved state into the optimiser, and into the network's own weights where it holds their average.
+def restore(
+    optimizer: torch.optim.Optimizer,
+    directory: Path,
+    average: WeightAverage | None = None,
+    criterion: nn.Module | None = None,
+) -> Progress:
+    """Put a saved state into the optimiser, the losses, and the network's own weights where it holds their average.
 
     Raises:
         CheckpointError: The files are missing or broken.
@@ -77,7 +90,9 @@ def restore(optimizer: torch.optim.Optimizer, directory: Path, average: WeightAv
         tensors = load_file(directory / TENSORS)
         if average is not None:
             average.restore(load_file(directory / OWN))
-    except (OSError, SafetensorError, ValueError) as error:
+        if criterion is not None and criterion.state_dict():
+            criterion.load_state_dict(load_file(directory / CRITERION))
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise _not_resumable(directory, error) from error
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():

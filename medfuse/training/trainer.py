@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -26,9 +26,11 @@ from torch.utils.data import DataLoader
 from medfuse.data.augment import Augmentation
 from medfuse.data.collate import collate
 from medfuse.data.loaders import CaseSamples, EpochBatches
+from medfuse.data.prevalence import prevalence_of
 from medfuse.data.samples import Case
 from medfuse.domain.prediction import Rejected
 from medfuse.errors import CheckpointError, ConfigError
+from medfuse.losses import Criterion
 from medfuse.metrics.calibration import apply_temperature, fit_temperature
 from medfuse.metrics.operating_point import choose_operating_point
 from medfuse.model import assemble
@@ -40,11 +42,12 @@ from medfuse.tensors import Batch
 from medfuse.training import state
 from medfuse.training.average import WeightAverage
 from medfuse.training.curve import LossCurve
-from medfuse.training.loop import Criterion, Losses, Validation, train_epoch, validate
+from medfuse.training.loop import Losses, Validation, train_epoch, validate
 from medfuse.training.options import TrainingPlan
 from medfuse.training.runtime import accelerator_for
 from medfuse.training.state import Progress
 from medfuse.training.studies import Studies, parts_of, read_studies, splits_of, write_splits
+from medfuse.training.whole import answers
 
 
 class Watcher(Protocol):
@@ -147,7 +150,9 @@ class _Run:
         torch.manual_seed(derived_seed(plan.seed, "weights"))
         self.network = assemble(plan.spec, plan.label_set, len(plan.recipe.channels))
         self._fit_regions(training)
-        self.criterion = Criterion(plan.training)
+        balanced = plan.training.finding_balance == "inverse"
+        prevalence = prevalence_of(training, plan.label_set.findings) if balanced else None
+        self.criterion = Criterion(plan.training, prevalence).to(self.accelerator.device)
         augment = plan.training.augment
         self.samples = CaseSamples(
             training,
@@ -155,6 +160,7 @@ class _Run:
             plan.label_set,
             augmentation=Augmentation(augment, plan.label_set) if augment and self.network.image_encoder else None,
             seed=plan.seed,
+            blocks=plan.training.blocks,
         )
         self.order = EpochBatches(len(training), plan.training.batch_size, plan.seed)
         # Every process takes the same number of batches, or the others would wait for it for ever.
@@ -165,10 +171,12 @@ class _Run:
                 "make training.batch_size smaller"
             )
         self.validation = CaseSamples(validation, plan.recipe.size, plan.label_set)
-        trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trainable, lr=plan.training.learning_rate, weight_decay=plan.training.weight_decay
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": [weight for weight in self.network.parameters() if weight.requires_grad]}
+        ]
+        if learned := list(self.criterion.parameters()):
+            groups.append({"params": learned, "weight_decay": 0.0})
+        optimizer = torch.optim.AdamW(groups, lr=plan.training.learning_rate, weight_decay=plan.training.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
         self.network.recompute = plan.training.recompute
         if plan.training.compile:
@@ -220,8 +228,9 @@ class _Run:
                 yield batch
 
     def _validate(self) -> Validation:
-        loader = DataLoader(self.validation, batch_size=self.plan.training.batch_size, collate_fn=self._collate)
-        return validate(self.network, loader, self.criterion, self.accelerator)
+        batch_size = self.plan.training.batch_size
+        seen = answers(self.network, self.validation, self._collate, batch_size, self.accelerator)
+        return validate(self.network, seen, self.criterion)
 
     @property
     def _collate(self) -> "partial[Batch]":
@@ -244,7 +253,7 @@ class _Run:
             description = self._describe(epoch, seen)
             if better:
                 checkpoints.save(description, self.network, self.output / "best")
-            files = state.as_files(self.optimizer, progress, own)
+            files = state.as_files(self.optimizer, progress, own, self.criterion)
             checkpoints.save(description, self.network, self.output / "last", files)
         return progress
 
@@ -267,7 +276,7 @@ class _Run:
         if last is None:
             return Progress()
         checkpoints.load_weights(self.network, last, checkpoints.describe(last).weights_sha256)
-        return state.restore(self.optimizer, last, self.average)
+        return state.restore(self.optimizer, last, self.average, self.criterion)
 
     def _fit_regions(self, training: Sequence[Case]) -> None:
         regions = self.network.regions

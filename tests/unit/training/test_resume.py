@@ -74,7 +74,14 @@ def run(tiny_bert: Path, output: Path, watch: Watch, *, resume: bool = False, **
 
 @pytest.mark.parametrize(
     ("kill_at", "changes"),
-    [(1, {}), (4, {}), (8, {}), (5, {"average_decay": 0.9}), (8, {"accumulate": 2, "schedule": "poly"})],
+    [
+        (1, {}),
+        (4, {}),
+        (8, {}),
+        (5, {"average_decay": 0.9}),
+        (8, {"accumulate": 2, "schedule": "poly"}),
+        (5, {"task_weights": "learned", "finding_balance": "inverse"}),
+    ],
 )
 def test_killed_and_resumed_equals_undisturbed(
     tiny_bert: Path, tmp_path: Path, kill_at: int, changes: dict[str, Any]
@@ -92,6 +99,10 @@ def test_killed_and_resumed_equals_undisturbed(
     for name in ("best", "last"):
         one, other = (load_file(tmp_path / place / name / "model.safetensors") for place in ("whole", "cut"))
         assert all(torch.equal(one[key], other[key]) for key in one)
+    if "task_weights" in changes:
+        one, other = (load_file(tmp_path / place / "last" / "criterion.safetensors") for place in ("whole", "cut"))
+        assert one["log_variances"].ne(0).all()
+        assert torch.equal(one["log_variances"], other["log_variances"])
 
 
 def test_a_finished_run_resumed_does_nothing(tiny_bert: Path, tmp_path: Path) -> None:
