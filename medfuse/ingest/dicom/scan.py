@@ -186,7 +186,7 @@ def with_one_study(instances: Sequence[Instance]) -> tuple[list[Instance], dict[
     studies = {
         key: min(group, key=_place_in_series).study_uid
         for key, group in groups.items()
-        if key[0] and 1 < len({instance.study_uid for instance in group}) == len({one.identity for one in group})
+        if key[0] and 1 < len(group) == len({instance.study_uid for instance in group})
     }
     lines: dict[str, tuple[str, ...]] = {}
     for key, study in studies.items():
