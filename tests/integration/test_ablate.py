@@ -13,6 +13,8 @@ from medfuse.evaluation import read_evaluation
 from medfuse.outputs import read_prediction, read_scores
 from medfuse.phantom import write_phantom
 
+pytestmark = pytest.mark.slow
+
 STUDIES = 18
 TINY = [
     "training.epochs=1",

@@ -225,6 +225,7 @@ def test_a_real_brain_study_is_scored_by_a_model_of_its_family(root: Path, share
     assert (results / row.study_instance_uid / "segmentation.nii.gz").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_a_real_chest_ct_is_scored_by_a_model_of_its_family(shared_data: Path, tmp_path: Path) -> None:
     write_phantom("chest_ct", tmp_path / "studies", studies=20, seed=7)
