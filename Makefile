@@ -14,7 +14,7 @@ endif
 STAMP := $(VENV)/.medfuse-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format review bench bench-dicom bench-fusion wheel clean
+.PHONY: help install demo test test-slow check format review bench bench-dicom bench-negation bench-fusion wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ bench: install ## Measure the speed of reading and scoring (BENCH_FLAGS="--check
 
 bench-dicom: install ## Measure the reading of DICOM beside other tools (BENCH_FLAGS="--part read")
 	$(BIN)/python tests/benchmarks/bench_dicom.py $(BENCH_FLAGS)
+
+bench-negation: install ## Measure negation on the NegEx sentences (BENCH_FLAGS="--peer negspacy --peer-python PYTHON")
+	$(BIN)/python tests/benchmarks/bench_negation.py $(BENCH_FLAGS)
 
 bench-fusion: install ## Measure what fusion adds on the real hippocampus set: three rows, one table
 	$(BIN)/python tests/benchmarks/bench_fusion.py --output runs/bench-fusion

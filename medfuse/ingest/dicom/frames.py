@@ -317,6 +317,11 @@ def seconds(value: Any) -> float | None:
     """Seconds since midnight of a DICOM time, or of the time of a date and time (PS3.5 section 6.2: TM, DT)."""
     if not value:
         return None
+    if isinstance(value, str) and value[:6].isdecimal() and value.isascii() and len(value) >= 6:
+        rest = value[6:]
+        if not rest or (rest[0] == "." and rest[1:].isdecimal()):  # HHMMSS.FFFFFF, as nearly all scanners write it
+            clock_s = int(value[:2]) * 3600.0 + int(value[2:4]) * 60 + int(value[4:6])
+            return clock_s + float(rest[:7]) if rest else clock_s
     digits = re.sub(r"[+-]\d{4}$", "", str(value).strip()).replace(":", "")
     if len(digits) > 10 and digits[:14].isdigit():
         digits = digits[8:]

@@ -231,7 +231,7 @@ def series_of(instances: Iterable[tuple[str, Instance]]) -> tuple[tuple[Series, 
     series: list[Series] = []
     lines: list[str] = []
     for uid, group in sorted(members.items()):
-        made, refused = _volumes(uid, sorted(group, key=lambda instance: instance.path))
+        made, refused = _volumes(uid, sorted(group, key=lambda instance: str(instance.path)))
         series += made
         lines += refused
     # sorted() is stable: the parts of a series stay in the order of their names.
