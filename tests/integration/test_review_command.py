@@ -39,7 +39,14 @@ def running(results: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "medfuse.cli.main", "review", str(results), "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+        # A shell's background job ignores Ctrl-C, and its children with it; a terminal's does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         yield process

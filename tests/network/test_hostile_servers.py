@@ -273,7 +273,7 @@ def test_a_limit_ends_a_search_that_has_more_to_say() -> None:
     told = threading.Event()
 
     def find(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
-        for number in range(1, 3000):
+        for number in range(1, 30_000):
             yield 0xFF00, answer(StudyInstanceUID=f"{ROOT}.{number}")
         told.set()
 
