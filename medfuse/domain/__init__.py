@@ -1,18 +1,21 @@
 """The nouns: frozen, checked when built, numpy only. World is LPS in millimetres, arrays are `(i, j, k)`."""
 
 from medfuse.domain.geometry import Affine, VolumeGeometry
-from medfuse.domain.labels import Label, LabelSet, LabelValue, Provenance
+from medfuse.domain.labels import Label, LabelSet, LabelValue, Provenance, Target, TargetKind
 from medfuse.domain.prediction import (
     Alignment,
     ChannelPreparation,
     Evidence,
+    Familiarity,
     Finding,
     ModelIdentity,
     Prediction,
+    QualityFlag,
     Rejected,
     Scored,
     SegmentVolume,
     StudyOutcome,
+    TargetPrediction,
 )
 from medfuse.domain.report import Report, ReportSection, SectionName
 from medfuse.domain.review import Review, Verdict
@@ -27,6 +30,7 @@ __all__ = [
     "ChannelPreparation",
     "Code",
     "Evidence",
+    "Familiarity",
     "Finding",
     "HeaderCorrection",
     "Label",
@@ -36,6 +40,7 @@ __all__ = [
     "ModelIdentity",
     "Prediction",
     "Provenance",
+    "QualityFlag",
     "Quantity",
     "Rejected",
     "Report",
@@ -49,6 +54,9 @@ __all__ = [
     "Series",
     "Study",
     "StudyOutcome",
+    "Target",
+    "TargetKind",
+    "TargetPrediction",
     "Verdict",
     "Volume",
     "VolumeGeometry",

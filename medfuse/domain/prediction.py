@@ -1,7 +1,8 @@
 """What a model says of a study, with the model's identity on it. Plain data, except for the label map."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from medfuse.domain.labels import LabelValue, TargetKind
 from medfuse.domain.segmentation import Segmentation
 
 
@@ -43,7 +44,11 @@ class Finding:
         operating_point: Probability from which the finding is called present, chosen on validation data; None if not.
         calibrated: Whether the probability was calibrated on data that the model did not train on.
         evidence: What in the text weighed most; empty without text.
-        spread: Standard deviation of the probability over the members of an ensemble; None from a single model.
+        spread: Standard deviation of the probability over the members of an ensemble, or over test-time augmentations;
+            None from a single answer.
+        prediction_set: What cannot be ruled out at the checkpoint's error rate (conformal prediction): PRESENT, ABSENT,
+            both (the model is not sure), or none (unlike anything it was calibrated on); None where none was fitted.
+        contributions: Input (`image`, `text`, or a channel) -> its Shapley value in log-odds; empty unless asked for.
     """
 
     name: str
@@ -52,6 +57,8 @@ class Finding:
     calibrated: bool = False
     evidence: tuple[Evidence, ...] = ()
     spread: float | None = None
+    prediction_set: tuple[LabelValue, ...] | None = None
+    contributions: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
@@ -61,6 +68,69 @@ class Finding:
     def present(self) -> bool | None:
         """Whether the probability reaches the operating point; None without one."""
         return None if self.operating_point is None else self.probability >= self.operating_point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetPrediction:
+    """What a model says of a target that is no finding: a class, a grade or a number.
+
+    Args:
+        name: As in the model's label set.
+        kind: What kind of target it is.
+        classes: Names of its classes or grades, in order; empty for a number.
+        probabilities: One a class; empty for a number.
+        value: The predicted number; for grades the expected grade, from 0; None for classes without order.
+        unit: Of the number, as the label set has it; may be empty.
+    """
+
+    name: str
+    kind: TargetKind
+    classes: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    value: float | None = None
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.classes) != len(self.probabilities):
+            raise ValueError(f"{self.name} has {len(self.classes)} classes and {len(self.probabilities)} probabilities")
+
+    @property
+    def most_probable(self) -> str | None:
+        """The most probable class or grade; None for a number."""
+        if not self.classes:
+            return None
+        return self.classes[max(range(len(self.classes)), key=self.probabilities.__getitem__)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Familiarity:
+    """How far a study is from what the model was trained on.
+
+    Args:
+        distance: Distance of its features to those of the training set; larger is stranger.
+        threshold: Distance that held-out studies of the training set's kind rarely exceed.
+    """
+
+    distance: float
+    threshold: float
+
+    @property
+    def is_unfamiliar(self) -> bool:
+        """Whether the study is out of the training set's distribution."""
+        return self.distance > self.threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityFlag:
+    """Something about the input that a reader should know before believing the answer.
+
+    Args:
+        code: Stable code, as in `data_manifests/reasons.md`.
+        detail: One sentence: found against expected, without header text.
+    """
+
+    code: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +194,10 @@ class Prediction:
         text_input: The text that the model read; empty for none.
         created_at: ISO 8601, UTC.
         preparation: How each channel of `series_used` was made.
+        targets: What is predicted beside findings, in the order of the label set.
+        familiarity: How far the study is from the training set; None from a checkpoint that does not know.
+        quality: What is odd about the input; empty when nothing is.
+        timings: Stage (`read`, `preprocess`, `network`, `restore`, `save`) -> seconds.
     """
 
     study_instance_uid: str
@@ -136,6 +210,10 @@ class Prediction:
     text_input: str = ""
     created_at: str
     preparation: tuple[ChannelPreparation, ...] = ()
+    targets: tuple[TargetPrediction, ...] = ()
+    familiarity: Familiarity | None = None
+    quality: tuple[QualityFlag, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
