@@ -1,6 +1,7 @@
 """One study -> channels on the model grid, text, and truth on the same grid."""
 
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ class PreparedStudy:
         series: Channel name -> series, for the channels that the study has, the reference series first.
         text: The text input; empty for none.
         preparation: How each of these channels was made.
+        read_s: Seconds that reading the files took, of all that preparing took.
     """
 
     study: Study
@@ -41,6 +43,7 @@ class PreparedStudy:
     series: dict[str, Series]
     text: str
     preparation: tuple[ChannelPreparation, ...] = ()
+    read_s: float = 0.0
 
     @property
     def reference_series(self) -> Series:
@@ -64,14 +67,15 @@ def prepare_study(study: Study, recipe: Recipe) -> PreparedStudy:
     if not series:
         raise _nothing_fits(study, recipe)
     reference = next(iter(series.values()))
-    fixed = _read(reference, recipe)
+    fixed, read_s = _timed_read(reference, recipe)
     grid = model_grid(fixed.geometry, recipe.spacing_mm)
     image = np.zeros((len(recipe.channels), *grid.shape), dtype=np.float32)
     preparation = []
     for index, rule in enumerate(recipe.channels):
         if rule.name in series:
             one = series[rule.name]
-            volume = fixed if one.key == reference.key else _read(one, recipe)
+            volume, took_s = (fixed, 0.0) if one.key == reference.key else _timed_read(one, recipe)
+            read_s += took_s
             made = _made(decisions[rule.name], one, volume, reference, fixed, recipe)
             image[index] = _channel(volume, grid, rule, made.alignment)
             preparation.append(made)
@@ -83,6 +87,7 @@ def prepare_study(study: Study, recipe: Recipe) -> PreparedStudy:
         series=series,
         text=text_input(study, recipe),
         preparation=tuple(preparation),
+        read_s=read_s,
     )
 
 
@@ -101,8 +106,10 @@ def _nothing_fits(study: Study, recipe: Recipe) -> MissingInputError:
     )
 
 
-def _read(series: Series, recipe: Recipe) -> Volume:
-    return read_volume(series, upright=False, fill_gaps=recipe.fill_gaps)
+def _timed_read(series: Series, recipe: Recipe) -> tuple[Volume, float]:
+    begun = perf_counter()
+    volume = read_volume(series, upright=False, fill_gaps=recipe.fill_gaps)
+    return volume, perf_counter() - begun
 
 
 def _made(
