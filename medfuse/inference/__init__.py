@@ -1,6 +1,6 @@
 """A checkpoint and a study -> a prediction on the study's own grid."""
 
 from medfuse.inference.batch import score_studies
-from medfuse.inference.predictor import Predictor, Prepared
+from medfuse.inference.predictor import Predictor
 
-__all__ = ["Predictor", "Prepared", "score_studies"]
+__all__ = ["Predictor", "score_studies"]

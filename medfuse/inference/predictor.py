@@ -1,7 +1,7 @@
 """A checkpoint, or the checkpoints of a cross-validation, that answer studies."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -23,26 +23,6 @@ from medfuse.model.checkpoint import Checkpoint
 from medfuse.preprocess import PreparedStudy, Recipe, prepare_study
 
 IMAGE, TEXT = "image", "text"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Prepared:
-    """A study on its way: read and brought onto the model grid, not answered yet. It can cross processes.
-
-    Args:
-        prepared: The study on the model grid.
-        case: The same as the network takes it.
-        timings: Stages `read` and `preprocess` -> seconds.
-    """
-
-    prepared: PreparedStudy
-    case: Case
-    timings: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def study(self) -> Study:
-        """The study."""
-        return self.prepared.study
 
 
 class Predictor:
@@ -120,30 +100,27 @@ class Predictor:
         """
         return self.answer(self.prepare(study))
 
-    def prepare(self, study: Study) -> Prepared:
+    def prepare(self, study: Study) -> PreparedStudy:
         """Read a study and bring it onto the model grid: the part of `predict` that needs no network.
 
-        It changes nothing in the predictor, so several studies may be prepared at once while others are answered.
+        It is `prepare_study` with the model's recipe, so another process may do it and send what it gives.
 
         Raises:
             StudyError: The study cannot be used.
         """
-        begun = perf_counter()
-        prepared = self._held_back(prepare_study(study, self.recipe))
-        case = self._case(prepared)
-        took_s = perf_counter() - begun
-        timings = {"read": prepared.read_s, "preprocess": max(0.0, took_s - prepared.read_s)}
-        return Prepared(prepared=prepared, case=case, timings=timings)
+        return prepare_study(study, self.recipe)
 
-    def answer(self, prepared: Prepared) -> Scored:
+    def answer(self, prepared: PreparedStudy) -> Scored:
         """Answer a prepared study: the part of `predict` that needs the network."""
-        study, inner = prepared.study, prepared.prepared
+        prepared = self._held_back(prepared)
+        case = self._case(prepared)
+        study = prepared.study
         begun = perf_counter()
-        answer = merge(member.answer(prepared.case) for member in self.members)
+        answer = merge(member.answer(case) for member in self.members)
         answered = perf_counter()
         segmentation = None
         if answer.class_scores is not None:
-            segmentation = restore(answer.class_scores, inner.grid, inner.source_grid, self.label_set)
+            segmentation = restore(answer.class_scores, prepared.grid, prepared.source_grid, self.label_set)
         restored = perf_counter()
         prediction = Prediction(
             study_instance_uid=study.study_instance_uid,
@@ -151,17 +128,17 @@ class Predictor:
             model=self.identity,
             findings=answer.findings,
             segment_volumes=_volumes(segmentation),
-            series_used={name: series.key for name, series in inner.series.items()},
-            missing=self._missing(inner),
-            text_input=inner.text if self._reads_text else "",
+            series_used={name: series.key for name, series in prepared.series.items()},
+            missing=self._missing(prepared),
+            text_input=prepared.text if self._reads_text else "",
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            preparation=inner.preparation,
+            preparation=prepared.preparation,
             timings={**prepared.timings, "network": answered - begun, "restore": restored - answered},
         )
         return Scored(
             prediction=prediction,
             segmentation=segmentation,
-            segmentation_series_uid=inner.reference_series.key if segmentation else None,
+            segmentation_series_uid=prepared.reference_series.key if segmentation else None,
         )
 
     @property

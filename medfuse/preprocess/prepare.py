@@ -1,6 +1,6 @@
 """One study -> channels on the model grid, text, and truth on the same grid."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
@@ -33,7 +33,7 @@ class PreparedStudy:
         series: Channel name -> series, for the channels that the study has, the reference series first.
         text: The text input; empty for none.
         preparation: How each of these channels was made.
-        read_s: Seconds that reading the files took, of all that preparing took.
+        timings: Stages `read` and `preprocess` -> seconds.
     """
 
     study: Study
@@ -43,7 +43,7 @@ class PreparedStudy:
     series: dict[str, Series]
     text: str
     preparation: tuple[ChannelPreparation, ...] = ()
-    read_s: float = 0.0
+    timings: dict[str, float] = field(default_factory=dict)
 
     @property
     def reference_series(self) -> Series:
@@ -62,6 +62,7 @@ def prepare_study(study: Study, recipe: Recipe) -> PreparedStudy:
         UnreadableSeriesError: A chosen series cannot become a volume.
         StudyError: `PATTERN_TOO_SLOW`: a pattern of the recipe takes too long on a text of the study.
     """
+    begun = perf_counter()
     decisions = {one.rule.name: one for one in decide(study.series, recipe.channels)}
     series = {name: one.chosen for name, one in decisions.items() if one.chosen is not None}
     if not series:
@@ -79,15 +80,16 @@ def prepare_study(study: Study, recipe: Recipe) -> PreparedStudy:
             made = _made(decisions[rule.name], one, volume, reference, fixed, recipe)
             image[index] = _channel(volume, grid, rule, made.alignment)
             preparation.append(made)
+    text = text_input(study, recipe)
     return PreparedStudy(
         study=study,
         image=image,
         grid=grid,
         source_grid=fixed.geometry,
         series=series,
-        text=text_input(study, recipe),
+        text=text,
         preparation=tuple(preparation),
-        read_s=read_s,
+        timings={"read": read_s, "preprocess": perf_counter() - begun - read_s},
     )
 
 

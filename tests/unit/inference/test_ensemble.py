@@ -95,7 +95,7 @@ def test_a_study_is_prepared_once_for_all_members(tiny_bert: Path, monkeypatch: 
 
     def prepare(study: Study, recipe: Recipe) -> SimpleNamespace:
         prepared.append(study.study_instance_uid)
-        return SimpleNamespace(study=study, grid=None, source_grid=None, read_s=0.0)
+        return SimpleNamespace(study=study, grid=None, source_grid=None, timings={})
 
     def answers(one: Member, case: object) -> Answer:
         answered.append(one)
