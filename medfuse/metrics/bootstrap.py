@@ -1,23 +1,29 @@
 """How sure a figure is: bootstrap intervals that draw patients, not studies.
 
 Two studies of one patient are no two witnesses, so that a resample takes or leaves all studies of a patient together.
-`scipy.stats.bootstrap` draws and makes the interval; its samples are the patients.
+`scipy.stats.bootstrap` draws and makes the interval; its samples are the patients. A figure is asked for in one of two
+ways: from the indices of one resample (`estimate_by_patient`), or from the weights of all resamples at once
+(`estimate_by_weights`), which takes a hundredth of the time.
 """
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medfuse.metrics.weighted import WeightedStatistic, Weights
 from medfuse.seeding import stream
 
 Statistic = Callable[[NDArray[np.intp]], float]
 """A figure of the cases at these indices, which may repeat; NaN where it has no meaning."""
 
 IntervalMethod = Literal["BCa", "percentile"]
+
+CELLS_AT_ONCE = 4_000_000
+"""Resamples are made in parts of at most so many weights, which bounds the memory."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,18 +94,86 @@ def estimate_by_patient(
     return Estimate(value=value, **interval, **counts)
 
 
+def estimate_by_weights(
+    statistic: WeightedStatistic,
+    patient_keys: Sequence[str],
+    *,
+    value: float | None = None,
+    draws: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    undefined: str = "the figure is undefined on these cases",
+) -> Estimate:
+    """A figure and its bootstrap interval as `estimate_by_patient` gives them, all resamples at once.
+
+    Args:
+        statistic: The figure of each resample, from the weights of the cases.
+        patient_keys: The patient of each case; its length is the number of cases.
+        value: The figure itself, where a library makes it; None to take it from `statistic`.
+        draws: Number of resamples, at least 1.
+        seed: Of the resampling; the same resamples as `estimate_by_patient` draws.
+        confidence: Of the two-sided interval.
+        undefined: What to say when the figure is undefined on all cases.
+    """
+    names, patient_of = patients_of(patient_keys)
+    counts: dict[str, Any] = {"n": len(patient_of), "patients": len(names)}
+    if value is None:
+        value = float(statistic(np.ones((1, len(patient_of))))[0]) if len(patient_of) else float("nan")
+    if not np.isfinite(value):
+        return Estimate(value=None, reason=undefined, **counts)
+    if len(names) < 2:
+        return Estimate(value=value, reason="an interval needs at least two patients", **counts)
+
+    def of_patients(drawn: NDArray[np.intp], axis: int = -1) -> NDArray[np.float64]:
+        rows = drawn.reshape(-1, drawn.shape[-1])
+        return statistic(_counted(rows, len(names))[:, patient_of]).reshape(drawn.shape[:-1])
+
+    interval = _interval(
+        of_patients, len(names), draws, confidence, stream(seed, "bootstrap"), batch=_batch(patient_of.size)
+    )
+    return Estimate(value=value, **interval, **counts)
+
+
+def patients_of(patient_keys: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
+    """The patients in order, and the position among them of the patient of each case."""
+    names, positions = np.unique(np.asarray(patient_keys, dtype=str), return_inverse=True)
+    return names.tolist(), np.asarray(positions, dtype=np.intp)
+
+
+def resamples(patient_keys: Sequence[str], *, draws: int = 2000, seed: int = 0) -> Iterator[Weights]:
+    """The weights of the cases in the resamples of the other functions here, in parts of shape `(some, n)`."""
+    names, patient_of = patients_of(patient_keys)
+    rng = stream(seed, "bootstrap")
+    batch = _batch(patient_of.size)
+    for first in range(0, draws, batch):
+        drawn = rng.integers(0, len(names), (min(batch, draws - first), len(names)))
+        yield _counted(drawn, len(names))[:, patient_of]
+
+
+def _counted(drawn: NDArray[np.intp], patients: int) -> Weights:
+    """How often each patient was drawn: from `(R, drawn)` positions to `(R, patients)`."""
+    rows = len(drawn)
+    cells = drawn + patients * np.arange(rows)[:, None]
+    return np.bincount(cells.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.float64)
+
+
+def _batch(cases: int) -> int:
+    return max(1, CELLS_AT_ONCE // max(1, cases))
+
+
 def _interval(
     of_patients: Callable[..., NDArray[np.float64]],
     patients: int,
     draws: int,
     confidence: float,
     rng: np.random.Generator,
+    batch: int | None = None,
 ) -> dict[str, Any]:
     """The fields of an `Estimate` that the resamples give."""
     from scipy.stats import bootstrap
 
     data = (np.arange(patients),)
-    options = {"vectorized": True, "confidence_level": confidence, "rng": rng}
+    options = {"vectorized": True, "confidence_level": confidence, "rng": rng, "batch": batch}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # scipy warns of NaN in the interval, which is looked for below
         drawn = bootstrap(data, of_patients, n_resamples=draws, method="percentile", **options)
