@@ -1,6 +1,6 @@
 """The tensor records that pass between stages, the legend of their axes, and the code of places on a grid.
 
-    B  studies in a batch        C  image channels (series)     F  findings
+    B  studies in a batch        C  image channels (series)     F  findings     T  targets
     I, J, K  voxels              N  tokens of one modality      D  width of a token
     S  segments; S1 = S + 1 counts the background as class 0    W  sub-word tokens of a text
 
@@ -9,7 +9,7 @@ Records are frozen; `to` returns a copy on another device.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -34,6 +34,8 @@ class Sample:
         text: The text input; empty for none.
         finding_targets: 1 present, 0 absent; 0 where masked.
         finding_mask: Which findings were assessed.
+        target_values: Position of the class or grade, or the number; 0 where masked.
+        target_mask: Which targets are known.
         segment_targets: Label map, 0 background, `IGNORED` where nobody knows; zeros where there is none.
         has_segmentation: Whether `segment_targets` is truth.
         voxel_volume_ml: Volume of one voxel of the grid, millilitres.
@@ -45,6 +47,8 @@ class Sample:
     text: str
     finding_targets: Float[Tensor, "F"]
     finding_mask: Bool[Tensor, "F"]
+    target_values: Float[Tensor, "T"]
+    target_mask: Bool[Tensor, "T"]
     segment_targets: Int[Tensor, "I J K"]
     has_segmentation: bool
     voxel_volume_ml: float
@@ -79,6 +83,8 @@ class Batch:
     text: TextTokens
     finding_targets: Float[Tensor, "B F"]
     finding_mask: Bool[Tensor, "B F"]
+    target_values: Float[Tensor, "B T"]
+    target_mask: Bool[Tensor, "B T"]
     segment_targets: Int[Tensor, "B I J K"]
     segment_mask: Bool[Tensor, "B"]
     voxel_volume_ml: Float[Tensor, "B"]
@@ -126,25 +132,27 @@ class ModelOutput:
         segment_logits: Class scores on the input grid, background first; None for a model without segments.
         deep_logits: In training, class scores on coarser grids, fine to coarse.
         text_attention: How much each finding looked at each sub-word; rows sum to at most 1.
+        target_outputs: Target -> its outputs, shape `(B, K)` (see `medfuse.heads.targets`), in the label set's order.
     """
 
     finding_logits: Float[Tensor, "B F"]
     segment_logits: Float[Tensor, "B S1 I J K"] | None
     text_attention: Float[Tensor, "B F W"]
     deep_logits: tuple[Tensor, ...] = ()
+    target_outputs: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def on_device(record: Record, device: torch.device) -> Record:
     """A copy of a record with every tensor, nested records included, on `device`."""
     changed: dict[str, Any] = {}
-    for field in fields(record):  # type: ignore[arg-type]
-        value = getattr(record, field.name)
+    for part in fields(record):  # type: ignore[arg-type]
+        value = getattr(record, part.name)
         if isinstance(value, Tensor):
-            changed[field.name] = value.to(device)
+            changed[part.name] = value.to(device)
         elif is_dataclass(value) and not isinstance(value, type):
-            changed[field.name] = on_device(value, device)
+            changed[part.name] = on_device(value, device)
         else:
-            changed[field.name] = value
+            changed[part.name] = value
     return type(record)(**changed)
 
 

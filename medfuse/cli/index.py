@@ -26,7 +26,11 @@ def index(
     path: Annotated[Path, typer.Argument(help="A folder with DICOM, a Decathlon NIfTI set, or one file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The manifest to write, a .csv file.")],
     labels: Annotated[
-        Path | None, typer.Option("--labels", help="A CSV file of labels: one row a study, one column a finding.")
+        Path | None,
+        typer.Option(
+            "--labels",
+            help="A CSV file of labels: one row a study, one column a finding, or target_NAME for any value.",
+        ),
     ] = None,
     finding: Annotated[
         list[str] | None, typer.Option("--finding", help="A column of the labels to take (repeat); default all.")
@@ -48,7 +52,7 @@ def index(
     from rich.console import Console
 
     from medfuse.ingest.importers import find_importer
-    from medfuse.ingest.labels import join_labels, read_labels
+    from medfuse.ingest.labels import join_labels, join_targets, read_labels
     from medfuse.ingest.manifest import row_of, write_manifest
     from medfuse.ingest.scan import find_studies
 
@@ -62,9 +66,14 @@ def index(
     if finding and read is None:
         raise UsageError("--finding names columns of labels, and there are none; give the file with --labels")
     joined: dict[str, dict[str, LabelValue]] = {}
+    targets: dict[str, dict[str, str]] = {}
     if read is not None:
         joined = join_labels(found.studies, read, finding or None, rejected=found.rejected)
-    rows = [row_of(study, path, joined.get(study.study_instance_uid)) for study in found.studies]
+        targets = join_targets(found.studies, read)
+    uids = [study.study_instance_uid for study in found.studies]
+    rows = [
+        row_of(study, path, joined.get(uid), targets.get(uid)) for uid, study in zip(uids, found.studies, strict=True)
+    ]
     _tell_problems(err, found.studies, found.rejected)
     if not rows:
         err.print("No study can be used: no manifest was written.", highlight=False)
@@ -106,6 +115,9 @@ def _summary(rows: "Sequence[ManifestRow]", found: "ScanResult") -> "Table":
     table.add_row("with a segmentation", str(sum(row.segmentation_count > 0 for row in rows)))
     for name in rows[0].labels:
         table.add_row(_plain(name), _label_counts([row.labels[name] for row in rows]))
+    known = Counter(name for row in rows for name in row.targets)
+    for name, n in known.items():
+        table.add_row(_plain(f"target {name}"), f"{n} known")
     table.add_row("with problems", str(sum(bool(row.problems) for row in rows)))
     table.add_row("rejected", str(len(found.rejected)))
     for reason, n in sorted(found.skipped_files.items()):

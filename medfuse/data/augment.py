@@ -1,7 +1,7 @@
 """Augmentation: rotations, shifts, zoom, left-right flips, noise, contrast; nothing that makes a label wrong.
 
-A zoom changes volumes, which findings may depend on: a zoomed sample trains the segmentation alone. A flip swaps left
-and right, in the text too; a label set that names sides cannot be flipped.
+A zoom changes volumes, which findings and targets may depend on: a zoomed sample trains the segmentation alone. A flip
+swaps left and right, in the text too; a label set that names sides cannot be flipped.
 """
 
 import math
@@ -57,7 +57,8 @@ class Augmentation:
     """
 
     def __init__(self, options: AugmentOptions, label_set: LabelSet) -> None:
-        sided = [name for name in (*label_set.findings, *label_set.segments) if names_a_side(name)]
+        answers = [text for target in label_set.targets for text in (target.name, *target.classes)]
+        sided = [name for name in (*label_set.findings, *label_set.segments, *answers) if names_a_side(name)]
         if options.flip_probability and sided:
             raise ConfigError(
                 f"training.augment.flip_probability is set, and {sided[0]!r} names a side, which a flip would make "
@@ -89,6 +90,7 @@ class Augmentation:
             image=torch.as_tensor(varied["image"].as_tensor(), dtype=torch.float32),
             segment_targets=torch.as_tensor(varied["truth"].as_tensor()[0]).round().long(),
             finding_mask=sample.finding_mask & (not zoomed),
+            target_mask=sample.target_mask & (not zoomed),
         )
         return flip(made) if flipped else made
 

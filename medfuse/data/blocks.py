@@ -7,7 +7,8 @@ What a block that does not show the whole study teaches about findings: a study'
 (see `medfuse.inference.sliding_window`), so an absent finding is absent from every block, while a present one need not
 be seen in each. With `findings: shown`, a present finding therefore counts in blocks that hold a voxel of a segment,
 and in all blocks of a study whose segments nobody delineated, which cannot be told apart. With `always`, every block
-answers for its study, which suits findings that can be seen anywhere in it, or that stand in the text alone.
+answers for its study, which suits findings that can be seen anywhere in it, or that stand in the text alone. A class,
+a grade or a number of a study holds for it as a whole: it counts where a present finding does.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from medfuse.data.samples import Case
@@ -35,8 +37,8 @@ class BlockOptions:
 
     Args:
         foreground_share: Share of their blocks that are centred on a voxel of a segment.
-        findings: `shown`: a present finding counts in blocks that hold a voxel of a segment, and in every block of a
-            study without a delineation; `always`: in every block.
+        findings: `shown`: a present finding, and a target, counts in blocks that hold a voxel of a segment, and in
+            every block of a study without a delineation; `always`: in every block.
     """
 
     foreground_share: float = 1 / 3
@@ -89,13 +91,17 @@ class Blocks:
         return i, j, k
 
     def taught(self, sample: Sample, index: int) -> Sample:
-        """The sample of a block, without the findings that it does not show."""
+        """The sample of a block, without the findings and targets that it does not show."""
         if self.options.findings == "always" or not self._foreground.get(index):
             return sample
         truth = sample.segment_targets
         if ((truth > 0) & (truth != IGNORED)).any():
             return sample
-        return replace(sample, finding_mask=sample.finding_mask & (sample.finding_targets == 0))
+        return replace(
+            sample,
+            finding_mask=sample.finding_mask & (sample.finding_targets == 0),
+            target_mask=torch.zeros_like(sample.target_mask),
+        )
 
 
 def fits(case: Case, size: Index) -> bool:

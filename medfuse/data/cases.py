@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from medfuse.data.cache import CaseArrays, CaseCache, floor_of
 from medfuse.data.samples import Case
-from medfuse.domain.labels import LabelSet
+from medfuse.domain.labels import LabelSet, Target
 from medfuse.domain.prediction import Rejected
 from medfuse.domain.references import reference_masks
 from medfuse.domain.segmentation import Segmentation
 from medfuse.domain.study import Study
 from medfuse.errors import ManifestError, StudyError
 from medfuse.ingest import read_segmentation
+from medfuse.ingest.labels import TARGET_PREFIX
 from medfuse.ingest.manifest import ManifestRow, study_of
 from medfuse.preprocess import PreparedStudy, Recipe, prepare_study, prepare_truth
 from medfuse.preprocess.text import text_input
@@ -55,8 +56,10 @@ def read_cases(
         cache: Folder of prepared studies, which are then mapped into memory; None to prepare every study in memory.
 
     Raises:
-        ManifestError: No study can be used, or no study has a label of a finding or a mask of a segment.
+        ManifestError: No study can be used, no study has a label of a finding, a value of a target or a mask of a
+            segment, or a value is none of its target's.
     """
+    targets = targets_of(rows, label_set.targets)
     cases: dict[str, Case] = {}
     rejected: list[Rejected] = []
     segments_seen: set[str] = set()
@@ -70,7 +73,7 @@ def read_cases(
             text = text_input(study, recipe)
             unread += bool(study.reports) and not text
             segments_seen |= {label_set.segments[position] for position in arrays.segments_seen}
-            cases[row.study_instance_uid] = _case(row, arrays, text)
+            cases[row.study_instance_uid] = _case(row, arrays, text, targets[row.study_instance_uid])
         except StudyError as error:
             rejected.append(
                 Rejected(study_instance_uid=row.study_instance_uid, reason=error.reason, detail=error.detail)
@@ -149,7 +152,36 @@ def truth_map(
     return prepare_truth(label_map, prepared.source_grid, prepared.grid)
 
 
-def _case(row: ManifestRow, arrays: CaseArrays, text: str) -> Case:
+def targets_of(rows: Sequence[ManifestRow], targets: Sequence[Target]) -> dict[str, dict[str, float]]:
+    """Study UID -> target -> position of its class or grade, or the number; what is not known is absent.
+
+    Raises:
+        ManifestError: A manifest lacks a target, or holds a value that is none of its target's.
+    """
+    known = sorted({name for row in rows for name in row.targets})
+    for target in targets:
+        if target.name not in known:
+            raise ManifestError(
+                f"labels.targets names {target.name!r}, which the manifest has no value for; it has columns of "
+                f"{', '.join(known) or 'no targets'}: correct the name or index with a column {TARGET_PREFIX}"
+                f"{target.name} in --labels"
+            )
+    return {
+        row.study_instance_uid: {t.name: _number_in(row, t) for t in targets if t.name in row.targets} for row in rows
+    }
+
+
+def _number_in(row: ManifestRow, target: Target) -> float:
+    try:
+        return target.number_of(row.targets[target.name])
+    except ValueError as error:
+        raise ManifestError(
+            f"column {TARGET_PREFIX}{target.name} of study {row.study_instance_uid}: {error}; correct the manifest, or "
+            "the classes in labels.targets"
+        ) from error
+
+
+def _case(row: ManifestRow, arrays: CaseArrays, text: str, targets: Mapping[str, float]) -> Case:
     return Case(
         study_instance_uid=row.study_instance_uid,
         image=arrays.image,
@@ -159,6 +191,7 @@ def _case(row: ManifestRow, arrays: CaseArrays, text: str) -> Case:
         labels=dict(row.labels),
         voxel_volume_ml=arrays.voxel_volume_ml,
         floor=arrays.floor,
+        targets=targets,
     )
 
 

@@ -19,6 +19,8 @@ def collate(samples: Sequence[Sample], tokenize: Tokenize | None) -> Batch:
         text=tokenize(texts) if tokenize else no_text(len(samples)),
         finding_targets=torch.stack([sample.finding_targets for sample in samples]),
         finding_mask=torch.stack([sample.finding_mask for sample in samples]),
+        target_values=torch.stack([sample.target_values for sample in samples]),
+        target_mask=torch.stack([sample.target_mask for sample in samples]),
         segment_targets=torch.stack([sample.segment_targets for sample in samples]),
         segment_mask=torch.tensor([sample.has_segmentation for sample in samples]),
         voxel_volume_ml=torch.tensor([sample.voxel_volume_ml for sample in samples], dtype=torch.float32),

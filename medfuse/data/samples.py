@@ -1,7 +1,7 @@
 """From a prepared study and its labels to samples of one size."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Case:
         labels: Finding -> value.
         voxel_volume_ml: Volume of a voxel.
         floor: Smallest value of each channel, which stands beyond the grid; None to look for it with each sample.
+        targets: Target -> position of its class or grade, or the number; one that is not known is absent.
     """
 
     study_instance_uid: str
@@ -40,6 +41,7 @@ class Case:
     labels: Mapping[str, LabelValue]
     voxel_volume_ml: float
     floor: tuple[float, ...] | None = None
+    targets: Mapping[str, float] = field(default_factory=dict)
 
 
 def case_of(
@@ -81,7 +83,7 @@ def sample_of(
     Args:
         case: The study.
         size: Shape of the block.
-        label_set: Order of the findings.
+        label_set: Order of the findings and targets.
         start: First voxel of the block on the case's grid; may be negative.
     """
     begin = start if start is not None else centred(case.image.shape[1:], size)
@@ -89,6 +91,7 @@ def sample_of(
     image = np.stack([extract(channel, begin, size, fill=low) for channel, low in zip(case.image, floor, strict=True)])
     truth = np.zeros(size, dtype=np.uint8) if case.truth is None else extract(case.truth, begin, size)
     values = [case.labels.get(finding, LabelValue.NOT_ASSESSED) for finding in label_set.findings]
+    targets = [target.name for target in label_set.targets]
     return Sample(
         study_instance_uid=case.study_instance_uid,
         image=torch.from_numpy(image),
@@ -96,6 +99,8 @@ def sample_of(
         text=case.text,
         finding_targets=torch.tensor([ASSESSED.get(value, 0.0) for value in values]),
         finding_mask=torch.tensor([value in ASSESSED for value in values], dtype=torch.bool),
+        target_values=torch.tensor([case.targets.get(name, 0.0) for name in targets], dtype=torch.float32),
+        target_mask=torch.tensor([name in case.targets for name in targets], dtype=torch.bool),
         segment_targets=torch.from_numpy(truth.astype(np.int64)),
         has_segmentation=case.truth is not None,
         voxel_volume_ml=case.voxel_volume_ml,

@@ -1,7 +1,11 @@
 """What is known about a study, by whom, and what a model is asked to predict."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
 class LabelValue(StrEnum):
@@ -67,6 +71,38 @@ class Target:
                 raise ValueError(f"target {self.name} is a number and has no classes, not {list(self.classes)}")
         elif len(set(self.classes)) != len(self.classes) or len(self.classes) < 2 or not all(self.classes):
             raise ValueError(f"target {self.name} needs two or more named classes, not {list(self.classes)}")
+
+    def number_of(self, given: str | float) -> float:
+        """A value of the target as it is learnt: the position of a class or grade from 0, or the number itself.
+
+        A class is meant by its name, in any letter case where no other differs by that alone; classes that are called
+        by numbers are meant by the number too (`2.0` is class `2`).
+
+        Args:
+            given: As in a manifest's column.
+
+        Raises:
+            ValueError: It is no class, or no number; says what was expected.
+        """
+        text = str(given).strip()
+        if self.kind is TargetKind.NUMBER:
+            number = _number(text)
+            if number is None:
+                raise ValueError(f"expected a number, found {text[:60]!r}")
+            return number
+        if text in self.classes:
+            return float(self.classes.index(text))
+        same = [name.casefold() == text.casefold() for name in self.classes]
+        if sum(same) != 1 and (number := _number(text)) is not None:
+            same = [_number(name) == number for name in self.classes]
+        if sum(same) != 1:
+            raise ValueError(f"expected one of {', '.join(self.classes)}, found {text[:60]!r}")
+        return float(same.index(True))
+
+
+def _number(text: str) -> float | None:
+    """The finite number that a text is, with a point for its decimals; None for any other text."""
+    return float(text) if _NUMBER.fullmatch(text) and isfinite(float(text)) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from medfuse.heads.look import REGIONS, Look, look_at, mean_of_present
 from medfuse.tensors import FusedFeatures
-
-REGIONS = "regions"
 
 
 class FindingHead(nn.Module):
@@ -46,7 +45,7 @@ class FindingHead(nn.Module):
         self.modalities = tuple(modalities)
         self.late = late
         sources = (*self.modalities, REGIONS) if regions else self.modalities
-        self.looks = nn.ModuleDict({source: _Look(width, findings, heads) for source in sources})
+        self.looks = nn.ModuleDict({source: Look(width, findings, heads) for source in sources})
         self.read_out = nn.ModuleDict(
             {source: _ReadOut(width, findings, dropout) for source in (sources if late else ("all",))}
         )
@@ -61,22 +60,12 @@ class FindingHead(nn.Module):
             regions: Tokens of what the segmentation measures, or None.
             has_regions: Which studies have an image to measure.
         """
-        seen: dict[str, Tensor] = {}
-        attention: dict[str, Tensor] = {}
-        there: dict[str, Tensor] = {}
-        for name in self.modalities:
-            features = fused.modalities[name]
-            seen[name], attention[name] = self.looks[name](features.tokens.float(), features.mask)
-            there[name] = features.present
-        if regions is not None and has_regions is not None:
-            part, _ = self.looks[REGIONS](regions, torch.ones_like(regions[..., 0], dtype=torch.bool))
-            seen[REGIONS], there[REGIONS] = part * has_regions[:, None, None], has_regions
+        seen, attention, there = look_at(self.looks, fused, regions, has_regions)
         if not self.late:
             total: Tensor = self.read_out["all"](torch.stack(list(seen.values())).sum(dim=0))
             return total, attention
-        logits = torch.stack([self.read_out[name](part) for name, part in seen.items()])
-        weights = torch.stack(list(there.values())).to(logits.dtype)[..., None]
-        return (logits * weights).sum(dim=0) / weights.sum(dim=0).clamp(min=1), attention
+        logits = {name: self.read_out[name](part) for name, part in seen.items()}
+        return mean_of_present(logits, there), attention
 
 
 class _ReadOut(nn.Module):
@@ -99,23 +88,3 @@ class _ReadOut(nn.Module):
         thought: Tensor = seen + self.inner(seen)
         logits: Tensor = (self.dropout(thought) * self.weight).sum(dim=-1) + self.bias
         return logits
-
-
-class _Look(nn.Module):
-    """The queries' attention over the tokens of one source."""
-
-    def __init__(self, width: int, findings: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Parameter(torch.randn(findings, heads, width // heads) * 0.1)
-        self.norm = nn.LayerNorm(width)
-        self.key, self.value, self.join = (nn.Linear(width, width) for _ in range(3))
-
-    def forward(self, tokens: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> tuple[Tensor, Tensor]:
-        """What each finding saw, (B, F, D), and its attention, (B, F, N)."""
-        key = self.key(self.norm(tokens)).unflatten(-1, (self.heads, -1))
-        value = self.value(tokens).unflatten(-1, (self.heads, -1))
-        scores = torch.einsum("fhd,bnhd->bfhn", self.query * 4, key) * key.shape[-1] ** -0.5
-        attention = scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(dim=-1)
-        seen = torch.einsum("bfhn,bnhd->bfhd", attention, value).flatten(2)
-        return self.join(seen), attention.mean(dim=2)

@@ -2,7 +2,8 @@
 
 Values are 1 present, 0 absent, blank not assessed, and -1 or `u` uncertain (the convention of CheXpert, Irvin et al.
 2019), or the names of `LabelValue`. Merlin's label files write -1 for "not mentioned": blank it there before reading.
-A column `provenance` says where the labels of a row come from, by the names of `Provenance`.
+A column `provenance` says where the labels of a row come from, by the names of `Provenance`. A column `target_<name>`
+holds a class, a grade or a number, blank where it is not known; what it may hold, a training config says.
 """
 
 import csv
@@ -40,6 +41,9 @@ _NAMED = 3
 PROVENANCE_COLUMN = "provenance"
 """Column of a label file that says where the labels of a row come from."""
 
+TARGET_PREFIX = "target_"
+"""Columns of this prefix hold a target each, in a manifest too: a class, a grade or a number; blank for unknown."""
+
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
 
 Values = Mapping[str, LabelValue]
@@ -62,6 +66,7 @@ class Labels:
         lines: Key -> the line of the file it stands on.
         left_out: Column without labels -> why it is none.
         provenance: Key -> where its labels come from; READER where the file does not say.
+        targets: Key -> target -> what the file says of it, without its blanks.
     """
 
     source: Path
@@ -71,17 +76,18 @@ class Labels:
     lines: Mapping[str, int]
     left_out: Mapping[str, str]
     provenance: Mapping[str, Provenance] = field(default_factory=dict)
+    targets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def read_labels(path: Path) -> Labels:
     """Read a label file: CSV in UTF-8, separated by commas, semicolons or tabs.
 
-    A column is a finding when every value in it is a label value and one is not blank; other columns are left out and
-    named in a log line.
+    A column `target_<name>` is a target unless it is blank throughout. Any other column is a finding when every value
+    in it is a label value and one is not blank; other columns are left out and named in a log line.
 
     Raises:
-        ManifestError: The file cannot be read, has no key column or no finding, a key is blank or repeats, or a
-            provenance is none.
+        ManifestError: The file cannot be read, has no key column, or neither a finding nor a target, a key is blank or
+            repeats, or a provenance is none.
     """
     header, rows = _read_table(path)
     key_column = next((column for column in KEY_COLUMNS if column in header), None)
@@ -92,15 +98,19 @@ def read_labels(path: Path) -> Labels:
     lines = _keys(path, key_column, rows)
     left_out: dict[str, str] = {}
     provenance = _provenance(path, lines, rows)
-    findings = [column for column in header if column not in KEY_COLUMNS and column != PROVENANCE_COLUMN]
+    columns = [column for column in header if column not in KEY_COLUMNS and column != PROVENANCE_COLUMN]
+    targets = _targets(path, columns, rows)
+    findings = [column for column in columns if column not in targets]
     for column in list(findings):
         if reason := _no_finding(column, rows):
             left_out[column] = reason
             findings.remove(column)
     if left_out:
         LOG.info("%s: columns without labels are left out: %s", path.name, ", ".join(left_out))
-    if not findings:
-        raise ManifestError(f"{path}: no column holds labels; expected values are {_EXPECTED}")
+    if not findings and not targets:
+        raise ManifestError(
+            f"{path}: no column holds labels; expected values are {_EXPECTED}, or any under {TARGET_PREFIX}<name>"
+        )
     values = {
         key: {finding: _VALUES[row[finding].lower()] for finding in findings}
         for key, (_, row) in zip(lines, rows, strict=True)
@@ -113,6 +123,10 @@ def read_labels(path: Path) -> Labels:
         lines=lines,
         left_out=left_out,
         provenance=provenance,
+        targets={
+            key: {name.removeprefix(TARGET_PREFIX): row[name] for name in targets if row[name]}
+            for key, (_, row) in zip(lines, rows, strict=True)
+        },
     )
 
 
@@ -181,6 +195,16 @@ def join_labels(
         )
     nothing: Values = dict.fromkeys(wanted, LabelValue.NOT_ASSESSED)
     return {uid: {name: labels.values.get(key, nothing)[name] for name in wanted} for uid, key in keys.items()}
+
+
+def join_targets(studies: Sequence[Study], labels: Labels) -> dict[str, dict[str, str]]:
+    """What is known of the targets of every study: study UID -> target -> value, without the unknown ones.
+
+    Args:
+        studies: The studies of a folder.
+        labels: What `read_labels` gave; that its keys fit the folder, `join_labels` sees to.
+    """
+    return {study.study_instance_uid: dict(labels.targets.get(_key_of(study, labels.key), {})) for study in studies}
 
 
 def _key_of(study: Study, key: str) -> str:
@@ -254,6 +278,17 @@ def _keys(path: Path, column: str, rows: Sequence[tuple[int, dict[str, str]]]) -
             raise ManifestError(f"{path}: line {line} repeats the {column} of line {lines[key]}; keep one row for each")
         lines[key] = line
     return lines
+
+
+def _targets(path: Path, columns: Sequence[str], rows: Sequence[tuple[int, dict[str, str]]]) -> list[str]:
+    """The columns that hold targets.
+
+    Raises:
+        ManifestError: One has no name behind the prefix.
+    """
+    if TARGET_PREFIX in columns:
+        raise ManifestError(f"{path}: the column {TARGET_PREFIX} names no target; call it {TARGET_PREFIX}<name>")
+    return [name for name in columns if name.startswith(TARGET_PREFIX) and any(row[name] for _, row in rows)]
 
 
 def _no_finding(column: str, rows: Sequence[tuple[int, dict[str, str]]]) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from medfuse.domain import LabelValue, Study
 from medfuse.errors import ManifestError, StudyError, UsageError
+from medfuse.ingest.labels import TARGET_PREFIX
 from medfuse.ingest.scan import ScanResult, find_studies
 from medfuse.storage import write_file
 
@@ -52,7 +53,7 @@ COLUMNS = (
     Column("segmentation_count", "integer", "Number of files with delineations."),
     Column("problems", "string", "What was left out and why, `REASON: detail`, separated by ` | `."),
 )
-"""The fixed columns in their order; `label_<finding>` columns follow."""
+"""The fixed columns in their order; `label_<finding>` and `target_<name>` columns follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,8 @@ class ManifestRow:
     Args:
         path: Absolute, once read.
         labels: Finding -> value, in the order of the columns.
+        targets: Target -> what its column says, in the order of the columns; one that is not known is absent. Which
+            classes there are, or that it is a number, a label set says (`medfuse.domain.Target.number_of`).
     """
 
     study_instance_uid: str
@@ -75,15 +78,22 @@ class ManifestRow:
     segmentation_count: int = 0
     problems: tuple[str, ...] = ()
     labels: Mapping[str, LabelValue] = field(default_factory=dict)
+    targets: Mapping[str, str | float] = field(default_factory=dict)
 
 
-def row_of(study: Study, root: Path, labels: Mapping[str, LabelValue] | None = None) -> ManifestRow:
+def row_of(
+    study: Study,
+    root: Path,
+    labels: Mapping[str, LabelValue] | None = None,
+    targets: Mapping[str, str | float] | None = None,
+) -> ManifestRow:
     """The row of a study.
 
     Args:
         study: As found by `find_studies`.
         root: What was scanned. A study of one NIfTI file is found again there, with what lies beside the file.
         labels: Its labels.
+        targets: What is known of its targets.
     """
     is_nifti = any(series.is_nifti for series in study.series) or study.path.is_file()
     return ManifestRow(
@@ -98,6 +108,7 @@ def row_of(study: Study, root: Path, labels: Mapping[str, LabelValue] | None = N
         segmentation_count=len(study.segmentations),
         problems=study.problems,
         labels=dict(labels or {}),
+        targets=dict(targets or {}),
     )
 
 
@@ -115,8 +126,10 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     if not rows or any(tuple(row.labels) != tuple(rows[0].labels) for row in rows):
         raise ValueError("a manifest has rows, all of them with the same findings")
     folder = path.resolve().parent
-    header = (*_names(COLUMNS), *(LABEL_PREFIX + name for name in rows[0].labels))
-    lines = [_line_of(header), *(_line_of(_cells(row, folder)) for row in rows)]
+    targets = tuple(dict.fromkeys(name for row in rows for name in row.targets))
+    named = (LABEL_PREFIX + name for name in rows[0].labels), (TARGET_PREFIX + name for name in targets)
+    header = (*_names(COLUMNS), *named[0], *named[1])
+    lines = [_line_of(header), *(_line_of(_cells(row, folder, targets)) for row in rows)]
     _write_text(path, "".join(lines))
 
 
@@ -183,7 +196,11 @@ def manifest_schema() -> dict[str, Any]:
             f"^{LABEL_PREFIX}.+": {
                 "enum": [value.value for value in LabelValue],
                 "description": "The finding named behind the prefix.",
-            }
+            },
+            f"^{TARGET_PREFIX}.+": {
+                "type": ["string", "number"],
+                "description": "The class, grade or number of the target named behind the prefix; empty for unknown.",
+            },
         },
         "required": _names(COLUMNS),
     }
@@ -251,6 +268,11 @@ def _row(line: _Line) -> ManifestRow:
             for column in line.cells
             if column.startswith(LABEL_PREFIX)
         },
+        targets={
+            column.removeprefix(TARGET_PREFIX): text.strip()
+            for column, text in line.cells.items()
+            if column.startswith(TARGET_PREFIX) and text.strip()
+        },
     )
 
 
@@ -262,13 +284,12 @@ def _check_header(path: Path, header: list[str]) -> None:
             f"{path}: lacks the column {', '.join(missing)}; found {found}; write it with medfuse index"
         )
     repeated = [name for name, n in Counter(header).items() if n > 1]
-    if repeated or LABEL_PREFIX in header:
-        raise ManifestError(
-            f"{path}: columns must be named, and once; found twice or unnamed: {repeated or LABEL_PREFIX}"
-        )
+    unnamed = [prefix for prefix in (LABEL_PREFIX, TARGET_PREFIX) if prefix in header]
+    if repeated or unnamed:
+        raise ManifestError(f"{path}: columns must be named, and once; found twice or unnamed: {repeated or unnamed}")
 
 
-def _cells(row: ManifestRow, folder: Path) -> list[str]:
+def _cells(row: ManifestRow, folder: Path, targets: Sequence[str]) -> list[str]:
     path = row.path.resolve()
     return [
         row.study_instance_uid,
@@ -282,6 +303,7 @@ def _cells(row: ManifestRow, folder: Path) -> list[str]:
         str(row.segmentation_count),
         _joined(row.problems),
         *(value.value for value in row.labels.values()),
+        *(_plain(row.targets.get(name, "")) for name in targets),
     ]
 
 
@@ -290,6 +312,11 @@ def _line_of(cells: Iterable[str]) -> str:
     line = io.StringIO(newline="")
     csv.writer(line).writerow(_guard(cell) for cell in cells)
     return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _plain(value: str | float) -> str:
+    """A target's value as text: numbers as short as they can be read back."""
+    return value if isinstance(value, str) else repr(value).removesuffix(".0")
 
 
 def _joined(parts: Iterable[str]) -> str:

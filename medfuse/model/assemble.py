@@ -11,7 +11,7 @@ from medfuse.encoders.image import IMAGE_ENCODERS, ImageEncoder
 from medfuse.encoders.text import TEXT_ENCODERS
 from medfuse.errors import ConfigError
 from medfuse.fusion import FUSIONS, Presence
-from medfuse.heads import FindingHead, RegionMeasures, SegmentationHead
+from medfuse.heads import FindingHead, RegionMeasures, SegmentationHead, TargetHead
 from medfuse.model.network import FusionNetwork
 
 
@@ -25,7 +25,7 @@ class ModelSpec:
         fusion: Fusion strategy's name.
         width: Width of a token; divisible by the attention heads.
         modality_dropout: Probability with which a training study loses one of its modalities.
-        finding_dropout: Dropout of the findings' head.
+        finding_dropout: Dropout of the findings' and targets' heads.
         deep_supervision: Coarser levels of the decoder that give class scores of their own in training.
         text_levels: Skips of the decoder, from the coarsest on, that look at the text.
         image_options: Options of the image encoder.
@@ -67,19 +67,14 @@ def assemble(spec: ModelSpec, label_set: LabelSet, channels: int) -> FusionNetwo
     modalities = tuple(encoders)
     segmentation = _segmentation(encoders.get("image"), spec, label_set)
     regions = None
-    if segmentation is not None and label_set.findings:
+    if segmentation is not None and (label_set.findings or label_set.targets):
         regions = RegionMeasures(len(label_set.segments), spec.width)
+    late = getattr(FUSIONS.get(spec.fusion), "late", False)
+    common: dict[str, Any] = {"regions": regions is not None, "dropout": spec.finding_dropout, "late": late}
     findings = None
     if label_set.findings:
-        findings = FindingHead(
-            modalities,
-            spec.width,
-            findings=len(label_set.findings),
-            regions=regions is not None,
-            dropout=spec.finding_dropout,
-            late=getattr(FUSIONS.get(spec.fusion), "late", False),
-        )
-    return FusionNetwork(
+        findings = FindingHead(modalities, spec.width, findings=len(label_set.findings), **common)
+    network = FusionNetwork(
         encoders=encoders,
         presence=Presence(modalities, spec.width, dropout=spec.modality_dropout),
         fusion=FUSIONS.build(spec.fusion, modalities, spec.width, options=spec.fusion_options),
@@ -87,6 +82,9 @@ def assemble(spec: ModelSpec, label_set: LabelSet, channels: int) -> FusionNetwo
         regions=regions,
         findings=findings,
     )
+    if label_set.targets:  # last, so that the other weights are those of a network without
+        network.targets = TargetHead(modalities, spec.width, targets=label_set.targets, **common)
+    return network
 
 
 def _segmentation(image: nn.Module | None, spec: ModelSpec, label_set: LabelSet) -> SegmentationHead | None:

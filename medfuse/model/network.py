@@ -10,20 +10,21 @@ from torch.utils.checkpoint import checkpoint
 from medfuse.encoders.image import ImageEncoder
 from medfuse.encoders.text import TextEncoder
 from medfuse.fusion import Fusion, Presence
-from medfuse.heads import FindingHead, RegionMeasures, SegmentationHead
+from medfuse.heads import FindingHead, RegionMeasures, SegmentationHead, TargetHead
 from medfuse.tensors import Batch, ModalityFeatures, ModelOutput
 
 
 class FusionNetwork(nn.Module):
-    """Reads a batch and answers every finding and every voxel.
+    """Reads a batch and answers every finding, every target and every voxel.
 
     Args:
         encoders: An image encoder under `image` and a text encoder under `text`; at least one of them.
         presence: Stands in for missing modalities.
         fusion: Lets the modalities see each other.
         segmentation: Delineates, or None.
-        regions: Measures what was delineated for the findings, or None.
-        findings: Answers the findings, or None for a model that only delineates.
+        regions: Measures what was delineated for the findings and targets, or None.
+        findings: Answers the findings, or None for a model without.
+        targets: Answers the targets, or None for a model without.
 
     Attributes:
         recompute: In training, compute the activations of the image encoder and the decoder again on the way back
@@ -41,6 +42,7 @@ class FusionNetwork(nn.Module):
         segmentation: SegmentationHead | None,
         regions: RegionMeasures | None,
         findings: FindingHead | None,
+        targets: TargetHead | None = None,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
@@ -49,6 +51,7 @@ class FusionNetwork(nn.Module):
         self.segmentation = segmentation
         self.regions = regions
         self.findings = findings
+        self.targets = targets
 
     @property
     def text_encoder(self) -> TextEncoder | None:
@@ -77,13 +80,21 @@ class FusionNetwork(nn.Module):
         studies, words = batch.text.mask.shape
         logits = batch.voxel_volume_ml.new_zeros((studies, 0))
         looked: dict[str, Tensor] = {}
-        if self.findings is not None:
-            with torch.autocast(logits.device.type, enabled=False):
-                logits, looked = self.findings(fused, regions, None if image is None else image.present)
+        answered: dict[str, Tensor] = {}
+        has_regions = None if image is None else image.present
+        with torch.autocast(logits.device.type, enabled=False):
+            if self.findings is not None:
+                logits, looked = self.findings(fused, regions, has_regions)
+            if self.targets is not None:
+                answered = self.targets(fused, regions, has_regions)
         attention = looked.get("text", logits.new_zeros((studies, logits.shape[1], words)))
         attention = attention * batch.text.present[:, None, None]
         return ModelOutput(
-            finding_logits=logits, segment_logits=segment_logits, text_attention=attention, deep_logits=deep
+            finding_logits=logits,
+            segment_logits=segment_logits,
+            text_attention=attention,
+            deep_logits=deep,
+            target_outputs=answered,
         )
 
     def _encode(self, batch: Batch) -> dict[str, ModalityFeatures]:

@@ -23,7 +23,9 @@ COLUMNS = (
     "train/total",
     "train/findings",
     "train/segments",
+    "train/targets",
     "validation/total",
+    "validation/targets",
     "validation/dice",
     "validation/auroc",
 )
@@ -62,8 +64,8 @@ class LossCurve(AbstractContextManager["LossCurve"]):
         Raises:
             StorageError: It cannot be written.
         """
-        values: list[float | None] = [losses.total, losses.findings, losses.segments]
-        values += [] if seen is None else [seen.losses.total, seen.dice, seen.auroc]
+        values: list[float | None] = [losses.total, losses.findings, losses.segments, losses.targets]
+        values += [] if seen is None else [seen.losses.total, seen.losses.targets, seen.dice, seen.auroc]
         told = dict(zip(COLUMNS, [*values, *[None] * (len(COLUMNS) - len(values))], strict=True))
         self._rows.append([str(epoch), *("" if value is None else repr(value) for value in told.values())])
         table = io.StringIO()

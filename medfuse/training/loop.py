@@ -29,12 +29,14 @@ class Losses:
         total: The weighted sum.
         findings: Of the findings.
         segments: Of the segmentation.
+        targets: Of the targets.
         waiting: Share of the epoch's time in which the network waited for its next batch.
     """
 
     total: float
     findings: float
     segments: float
+    targets: float = 0.0
     waiting: float = 0.0
 
 
@@ -104,8 +106,8 @@ def train_epoch(
         batch = batch.to(accelerator.device)
         with accelerator.autocast():
             output = network(batch)
-        total, findings, segments = criterion(output, batch)
-        accelerator.backward(total / options.accumulate)
+        losses = criterion(output, batch)
+        accelerator.backward(losses.total / options.accumulate)
         if is_last or (step - first_step + 1) % options.accumulate == 0:
             accelerator.clip_grad_norm_(network.parameters(), options.clip_norm)
             for weight in criterion.parameters():  # the network's are averaged over the processes by its wrapper
@@ -114,8 +116,8 @@ def train_epoch(
             optimizer.zero_grad()
             if average is not None:
                 average.update(step // options.accumulate)
-        history.append((total.detach(), findings.detach(), segments.detach()))
-        on_step(float(total.detach()))
+        history.append([loss.detach() for loss in losses])
+        on_step(float(losses.total.detach()))
     return replace(_mean(history), waiting=clock.waiting)
 
 
@@ -176,8 +178,8 @@ class _Clock:
 
 
 def _mean(history: list[Any]) -> Losses:
-    total, findings, segments = (float(torch.stack(part).mean()) for part in zip(*history, strict=True))
-    return Losses(total=total, findings=findings, segments=segments)
+    total, findings, segments, targets = (float(torch.stack(part).mean()) for part in zip(*history, strict=True))
+    return Losses(total=total, findings=findings, segments=segments, targets=targets)
 
 
 def _dice(logits: Tensor, batch: Batch) -> Tensor:

@@ -58,13 +58,16 @@ class TrainingOptions:
         average_decay: Keep a running average of the weights with this decay, e.g. 0.999, and validate and save that;
             None for the weights themselves.
         finding_weight: Weight of the findings' loss.
+        target_weight: Weight of the targets' loss.
         segment_weight: Weight of the segmentation's loss.
         volume_weight: Weight, within it, of the error of the segments' volumes.
-        task_weights: `fixed`: the findings' and the segmentation's weight as given; `learned`: by the uncertainty of
-            each, from there on (Kendall et al. 2018).
+        task_weights: `fixed`: the findings', targets' and segmentation's weight as given; `learned`: by the uncertainty
+            of each, from there on (Kendall et al. 2018).
         segment_loss: `dice_ce`, Dice and cross-entropy, or `dice_focal`, Dice and focal loss, for small segments.
         finding_balance: `inverse`: present and absent weigh alike in sum, whatever their number in the training set;
             `none`: every label weighs one.
+        target_balance: `inverse`: the classes of a target, or its grades above and below each threshold, weigh alike in
+            sum; `none`: every study weighs one.
         select: Which epoch becomes `RUN/best`: the one with the lowest loss on `validation`, or the `last` one, where
             the schedule ends, for a validation split of too few studies to tell.
         validate_every: Epochs between validations; the last epoch is always validated.
@@ -88,11 +91,13 @@ class TrainingOptions:
     clip_norm: float = 1.0
     average_decay: float | None = None
     finding_weight: float = 1.0
+    target_weight: float = 1.0
     segment_weight: float = 1.0
     volume_weight: float = 0.3
     task_weights: Literal["fixed", "learned"] = "fixed"
     segment_loss: Literal["dice_ce", "dice_focal"] = "dice_ce"
     finding_balance: Literal["none", "inverse"] = "none"
+    target_balance: Literal["none", "inverse"] = "none"
     select: Literal["validation", "last"] = "validation"
     validate_every: int = 1
     patience: int | None = None

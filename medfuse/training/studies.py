@@ -10,6 +10,7 @@ from medfuse.data.cases import CaseSet, read_cases
 from medfuse.data.samples import Case
 from medfuse.data.shuffle import other_patients
 from medfuse.data.splits import SplitItem, split_by_patient
+from medfuse.domain.labels import LabelSet, TargetKind
 from medfuse.errors import ManifestError
 from medfuse.ingest.manifest import ManifestRow, read_manifest
 from medfuse.storage import write_file
@@ -61,9 +62,7 @@ def splits_of(rows: Sequence[ManifestRow], plan: TrainingPlan) -> dict[str, str]
         SplitItem(
             study_instance_uid=row.study_instance_uid,
             patient_key=row.patient_key,
-            stratum="".join(
-                row.labels[finding].value[0] for finding in plan.label_set.findings if finding in row.labels
-            ),
+            stratum=_stratum(row, plan.label_set),
         )
         for row in rows
     ]
@@ -77,6 +76,15 @@ def splits_of(rows: Sequence[ManifestRow], plan: TrainingPlan) -> dict[str, str]
             seed=plan.seed,
         )
     )
+
+
+def _stratum(row: ManifestRow, label_set: LabelSet) -> str:
+    """What splits are balanced by: the labels of the findings, and the classes and grades of the targets."""
+    labels = (row.labels[finding].value[0] for finding in label_set.findings if finding in row.labels)
+    classes = (
+        f" {row.targets.get(target.name, '')}" for target in label_set.targets if target.kind is not TargetKind.NUMBER
+    )
+    return "".join((*labels, *classes))
 
 
 def parts_of(studies: Studies, splits: Mapping[str, str], plan: TrainingPlan) -> dict[str, list[Case]]:

@@ -26,11 +26,11 @@ from torch.utils.data import DataLoader
 from medfuse.data.augment import Augmentation
 from medfuse.data.collate import collate
 from medfuse.data.loaders import CaseSamples, EpochBatches
-from medfuse.data.prevalence import prevalence_of
+from medfuse.data.prevalence import prevalence_of, shares_of, targets_in
 from medfuse.data.samples import Case
 from medfuse.domain.prediction import Rejected
 from medfuse.errors import CheckpointError, ConfigError
-from medfuse.losses import Criterion
+from medfuse.losses import Criterion, TargetLoss
 from medfuse.metrics.calibration import apply_temperature, fit_temperature
 from medfuse.metrics.operating_point import choose_operating_point
 from medfuse.model import assemble
@@ -43,7 +43,7 @@ from medfuse.training import state
 from medfuse.training.average import WeightAverage
 from medfuse.training.curve import LossCurve
 from medfuse.training.loop import Losses, Validation, train_epoch, validate
-from medfuse.training.options import TrainingPlan
+from medfuse.training.options import TrainingOptions, TrainingPlan
 from medfuse.training.runtime import accelerator_for
 from medfuse.training.state import Progress
 from medfuse.training.studies import Studies, parts_of, read_studies, splits_of, write_splits
@@ -150,9 +150,7 @@ class _Run:
         torch.manual_seed(derived_seed(plan.seed, "weights"))
         self.network = assemble(plan.spec, plan.label_set, len(plan.recipe.channels))
         self._fit_regions(training)
-        balanced = plan.training.finding_balance == "inverse"
-        prevalence = prevalence_of(training, plan.label_set.findings) if balanced else None
-        self.criterion = Criterion(plan.training, prevalence).to(self.accelerator.device)
+        self.criterion = self._criterion(training).to(self.accelerator.device)
         augment = plan.training.augment
         self.samples = CaseSamples(
             training,
@@ -277,6 +275,18 @@ class _Run:
             return Progress()
         checkpoints.load_weights(self.network, last, checkpoints.describe(last).weights_sha256)
         return state.restore(self.optimizer, last, self.average, self.criterion)
+
+    def _criterion(self, training: Sequence[Case]) -> Criterion[TrainingOptions]:
+        """The losses; what the targets' scale and frequencies are in the training set is told to the head as well."""
+        options, label_set = self.plan.training, self.plan.label_set
+        balanced = options.finding_balance == "inverse"
+        prevalence = prevalence_of(training, label_set.findings) if balanced else None
+        head = self.network.targets
+        if head is None:
+            return Criterion(options, prevalence)
+        head.fit(*targets_in(training, label_set.targets))
+        shares = shares_of(training, label_set.targets) if options.target_balance == "inverse" else None
+        return Criterion(options, prevalence, TargetLoss(label_set.targets, head.deviation, shares))
 
     def _fit_regions(self, training: Sequence[Case]) -> None:
         regions = self.network.regions

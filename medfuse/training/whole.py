@@ -9,6 +9,7 @@ from torch import Tensor
 from medfuse.data.blocks import fits
 from medfuse.data.loaders import CaseSamples
 from medfuse.data.samples import Case, sample_of
+from medfuse.heads.targets import mean_outputs, shown_in
 from medfuse.inference.sliding_window import Blend, batched, merge_findings, window_starts
 from medfuse.model import FusionNetwork
 from medfuse.tensors import Batch, ModelOutput, Sample
@@ -24,8 +25,9 @@ def answers(
 ) -> Iterator[tuple[ModelOutput, Batch]]:
     """What the network says of each study, with its truth: those that fit in batches, then the larger ones one by one.
 
-    A larger one is answered as in scoring: overlapping windows, their segmentations blended, and of each finding the
-    highest logit. Its class scores are the logarithm of the blended probabilities, on the study's own grid.
+    A larger one is answered as in scoring: overlapping windows, their segmentations blended, of each finding the
+    highest logit, and of each target the mean over the windows that show something. Its class scores are the logarithm
+    of the blended probabilities, on the study's own grid.
 
     Args:
         network: In evaluation mode.
@@ -57,11 +59,17 @@ def _in_windows(
     shape = (i, j, k)
     blend: Blend | None = None
     logits: list[Tensor] = []
+    targets: list[dict[str, Tensor]] = []
+    shown: list[float] = []
     for starts in batched(window_starts(shape, samples.size), batch_size):
         windows = [sample_of(case, samples.size, samples.label_set, start=start) for start in starts]
         with accelerator.autocast():
             output = network(collate(windows).to(accelerator.device))
         logits += list(output.finding_logits.float().cpu())
+        targets += [
+            {name: said[row].cpu() for name, said in output.target_outputs.items()} for row in range(len(starts))
+        ]
+        shown += shown_in(output).tolist()
         if output.segment_logits is not None:
             blend = blend or Blend.over(output.segment_logits.shape[1], shape)
             for start, scores in zip(starts, output.segment_logits.float().softmax(dim=1).cpu(), strict=True):
@@ -74,6 +82,9 @@ def _in_windows(
     words = batch.text.mask.shape[1]
     attention = torch.zeros((1, len(findings), words), device=accelerator.device)
     answer = ModelOutput(
-        finding_logits=findings[None].to(accelerator.device), segment_logits=scores, text_attention=attention
+        finding_logits=findings[None].to(accelerator.device),
+        segment_logits=scores,
+        text_attention=attention,
+        target_outputs={name: said[None].to(accelerator.device) for name, said in mean_outputs(targets, shown).items()},
     )
     return answer, batch

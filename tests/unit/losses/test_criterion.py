@@ -16,6 +16,7 @@ from tests.parts import make_batch, make_network
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     finding_weight: float = 2.0
+    target_weight: float = 1.0
     segment_weight: float = 0.5
     volume_weight: float = 0.3
     segment_loss: Literal["dice_ce", "dice_focal"] = "dice_ce"
@@ -39,10 +40,10 @@ def without(batch: Batch, *, findings: bool = False, segments: bool = False) -> 
 
 def test_learned_weights_start_at_the_fixed_ones(answered: tuple[ModelOutput, Batch]) -> None:
     criterion = Criterion(Weights())
-    total, findings, segments = criterion(*answered)
+    total, findings, segments, _ = criterion(*answered)
     offset = -(math.log(2) + math.log(0.5)) / 2
     assert total.item() == pytest.approx((2 * findings + 0.5 * segments).item() + offset, rel=1e-5)
-    fixed, _, _ = Criterion(Weights(task_weights="fixed"))(*answered)
+    fixed, *_ = Criterion(Weights(task_weights="fixed"))(*answered)
     assert fixed.item() == pytest.approx((2 * findings + 0.5 * segments).item(), rel=1e-5)
     assert list(Criterion(Weights(task_weights="fixed")).parameters()) == []
 
@@ -57,7 +58,7 @@ def test_a_learned_weight_settles_at_half_the_inverse_of_its_loss(answered: tupl
     optimizer = torch.optim.SGD(criterion.parameters(), lr=0.5)
     for _ in range(60):
         optimizer.zero_grad()
-        total, findings, segments = criterion(output, batch)
+        total, findings, segments, _ = criterion(output, batch)
         total.backward()
         optimizer.step()
     expected = [1 / (2 * findings.item()), 1 / (2 * segments.item())]
@@ -70,7 +71,7 @@ def test_a_task_without_labels_in_a_batch_moves_no_weight(
 ) -> None:
     criterion = Criterion(Weights())
     output, batch = answered
-    total, _, _ = criterion(output, without(batch, findings=findings, segments=segments))
+    total, *_ = criterion(output, without(batch, findings=findings, segments=segments))
     total.backward()
     assert criterion.log_variances is not None
     assert criterion.log_variances.grad is not None
@@ -79,7 +80,7 @@ def test_a_task_without_labels_in_a_batch_moves_no_weight(
 
 def test_a_task_of_weight_zero_stays_out(answered: tuple[ModelOutput, Batch]) -> None:
     criterion = Criterion(Weights(segment_weight=0.0))
-    total, findings, _ = criterion(*answered)
+    total, findings, *_ = criterion(*answered)
     assert total.item() == pytest.approx(2 * findings.item() - math.log(2) / 2, rel=1e-5)
 
 
@@ -88,7 +89,7 @@ def test_epochs_are_compared_by_the_fixed_weights(answered: tuple[ModelOutput, B
     assert criterion.log_variances is not None
     with torch.no_grad():
         criterion.log_variances += 3
-    total, findings, segments = criterion.eval()(*answered)
+    total, findings, segments, _ = criterion.eval()(*answered)
     assert total.item() == pytest.approx((2 * findings + 0.5 * segments).item(), rel=1e-5)
 
 
@@ -99,8 +100,8 @@ def test_the_state_is_the_learned_weights_alone() -> None:
 
 
 def test_the_options_reach_the_losses(answered: tuple[ModelOutput, Batch]) -> None:
-    _, findings, segments = Criterion(Weights())(*answered)
-    _, balanced, _ = Criterion(Weights(), torch.tensor([0.1, 0.4]))(*answered)
-    _, _, focal = Criterion(Weights(segment_loss="dice_focal"))(*answered)
+    _, findings, segments, _ = Criterion(Weights())(*answered)
+    _, balanced, *_ = Criterion(Weights(), torch.tensor([0.1, 0.4]))(*answered)
+    _, _, focal, _ = Criterion(Weights(segment_loss="dice_focal"))(*answered)
     assert balanced != findings
     assert focal < segments

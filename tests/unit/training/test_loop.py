@@ -20,7 +20,7 @@ def test_each_coarser_level_counts_half_of_the_one_before(tiny_bert: Path) -> No
     network = make_network(tiny_bert, deep_supervision=1)
     batch = make_batch(network)
     output = network.train()(batch)
-    _, _, segments = Criterion(TrainingOptions(volume_weight=0.0))(output, batch)
+    _, _, segments, _ = Criterion(TrainingOptions(volume_weight=0.0))(output, batch)
     loss = SegmentationLoss()
     fine = loss(output.segment_logits, batch.segment_targets, batch.segment_mask)
     truth = batch.segment_targets[:, 1::2, 1::2, 1::2]
