@@ -1,6 +1,6 @@
 """The network: encoders, fusion, heads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -63,9 +63,14 @@ class FusionNetwork(nn.Module):
         """The image encoder, or None for a model that sees no image."""
         return dict(self.encoders).get("image")  # type: ignore[return-value]
 
-    def forward(self, batch: Batch) -> ModelOutput:
-        """Answer a batch."""
-        fused = self.fusion(self.presence(self._encode(batch)))
+    def forward(self, batch: Batch, encoded: Mapping[str, ModalityFeatures] | None = None) -> ModelOutput:
+        """Answer a batch.
+
+        Args:
+            batch: The studies, or windows of them.
+            encoded: Features of modalities that are encoded already, e.g. a text that several windows share.
+        """
+        fused = self.fusion(self.presence(self._encode(batch, encoded or {})))
         image = fused.modalities.get("image")
         segment_logits = regions = None
         deep: tuple[Tensor, ...] = ()
@@ -97,12 +102,12 @@ class FusionNetwork(nn.Module):
             target_outputs=answered,
         )
 
-    def _encode(self, batch: Batch) -> dict[str, ModalityFeatures]:
+    def _encode(self, batch: Batch, given: Mapping[str, ModalityFeatures]) -> dict[str, ModalityFeatures]:
         inputs: dict[str, Callable[[nn.Module], ModalityFeatures]] = {
             "image": lambda encoder: self._run(encoder, batch.image, batch.channel_present),
             "text": lambda encoder: encoder(batch.text),
         }
-        return {name: inputs[name](encoder) for name, encoder in self.encoders.items()}
+        return {name: given[name] if name in given else inputs[name](part) for name, part in self.encoders.items()}
 
     def _run(self, part: nn.Module, *inputs: Any) -> Any:
         if self.training and self.recompute:
