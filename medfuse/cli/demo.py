@@ -64,7 +64,7 @@ def _family(family: Family, folder: Path, studies: int, new_studies: int, seed: 
     with suppress(typer.Exit):
         evaluate(run, manifest, folder / "evaluation.json", draws=1000)
     with suppress(typer.Exit):
-        score(run, new, folder / "results")
+        score([str(run), str(new)], folder / "results")
 
 
 def _write(family: Family, folder: Path, studies: int, seed: int, what: str) -> None:

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +15,7 @@ import typer
 from medfuse.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from medfuse.domain import Study
-    from medfuse.inference import Predictor
+    from medfuse.batch import ScoringSession, Source, StageFactories
     from medfuse.ingest.network.inbox import Inbox
     from medfuse.ingest.network.receive import ListenOptions
     from medfuse.ingest.network.servers import Tls
@@ -75,8 +74,11 @@ def receive(
         tls=_tls(tls_cert, tls_key, tls_ca),
         most_bytes=max_instance_mb << 20,
     )
-    score = None if checkpoint is None or results is None else scorer(checkpoint, results, device)
-    with _told_to_stop() as stop:
+    with ExitStack() as stack:
+        stop = stack.enter_context(_told_to_stop())
+        score = None
+        if checkpoint is not None and results is not None:
+            score = stack.enter_context(scorer(checkpoint, results, device))
         serve(output, options, stop, quiet_s=quiet_seconds, score=score)
 
 
@@ -111,37 +113,86 @@ def serve(
         LOG.info("stopping")
 
 
-def scorer(checkpoint: Path, results: Path, device: str) -> Score:
-    """What scores finished studies; the model is loaded for the first of them."""
-    loaded: list[Predictor] = []
+@contextmanager
+def scorer(checkpoint: Path, results: Path, device: str) -> "Iterator[Score]":
+    """What scores finished studies, in processes that start with the first of them and end with the block.
 
-    def score(uid: str, folder: Path) -> None:
-        from medfuse.cli.score import write_sources, written_outcomes
+    Args:
+        checkpoint: The run.
+        results: Folder for the results; it is locked as long as something is scored into it.
+        device: Of the model.
+    """
+    from medfuse.batch import ModelOptions, StageFactories
+
+    factories = StageFactories.of(ModelOptions(checkpoints=(checkpoint,), device=device), results, None)
+    with _Scorer(factories, results) as score:
+        yield score
+
+
+class _Scorer:
+    """Scores one finished study after the other into an open folder of results."""
+
+    def __init__(self, factories: "StageFactories", results: Path) -> None:
+        self._factories = factories
+        self._results = results
+        self._session: ScoringSession | None = None
+
+    def __enter__(self) -> "_Scorer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+    def __call__(self, uid: str, folder: Path) -> None:
+        """Score a study, or write down why not.
+
+        Raises:
+            StorageError: The results cannot be written; the next call opens the folder anew.
+        """
+        from medfuse.batch import write_sources
         from medfuse.domain import Rejected
-        from medfuse.inference import Predictor
-        from medfuse.ingest import find_studies
-        from medfuse.ingest.dicom.files import READ_ERRORS
 
-        if not loaded:
-            loaded.append(Predictor.from_checkpoint(checkpoint, device=device))
-        studies: tuple[Study, ...] = ()
-        rejected: tuple[Rejected, ...] = ()
+        source = _source(uid, folder)
         try:
-            found = find_studies(folder)
-            studies, rejected = found.studies, found.rejected
-        except UsageError:
-            rejected = (Rejected(study_instance_uid=uid, reason="MISSING_INPUT", detail="the study holds no images"),)
-        except READ_ERRORS as error:
-            detail = f"looking through the study failed with {type(error).__name__}"
-            rejected = (Rejected(study_instance_uid=uid, reason="UNEXPECTED_ERROR", detail=detail),)
-        write_sources(studies, results)
-        for outcome in written_outcomes(loaded[0], studies, rejected, results):
+            session = self._opened()
+            plan = session.plan(source.jobs)
+            write_sources(source.paths, self._results)
+            outcomes = [*session.refuse(source.rejected), *session.run(plan.jobs)]
+        except StorageError:
+            self._close()
+            raise
+        for outcome in outcomes:
             if isinstance(outcome, Rejected):
                 LOG.warning("study %s is rejected: %s: %s", outcome.study_instance_uid, outcome.reason, outcome.detail)
             else:
                 LOG.info("study %s is scored", uid)
 
-    return score
+    def _opened(self) -> "ScoringSession":
+        from medfuse.batch import ScoringSession, SessionOptions
+
+        if self._session is None:
+            self._session = ScoringSession(self._results, self._factories, SessionOptions()).__enter__()
+        return self._session
+
+    def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.__exit__(None, None, None)
+
+
+def _source(uid: str, folder: Path) -> "Source":
+    """The studies of a received folder; none, with the reason, where it holds none."""
+    from medfuse.batch import folder_source, studies_source
+    from medfuse.domain import Rejected
+    from medfuse.ingest.dicom.files import READ_ERRORS
+
+    try:
+        return folder_source(folder)
+    except UsageError:
+        reason, detail = "MISSING_INPUT", "the study holds no images"
+    except READ_ERRORS as error:
+        reason, detail = "UNEXPECTED_ERROR", f"looking through the study failed with {type(error).__name__}"
+    return studies_source((), [Rejected(study_instance_uid=uid, reason=reason, detail=detail)])
 
 
 def _hand_over(inbox: "Inbox", score: Score, stop: threading.Event) -> bool:

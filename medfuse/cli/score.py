@@ -1,77 +1,126 @@
-"""`medfuse score`: a checkpoint over a folder of studies."""
+"""`medfuse score`: a model over many studies, unattended."""
 
-import json
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medfuse.errors import StudyError, UsageError
+from medfuse.cli.fetch import SERVERS
+from medfuse.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
-    from medfuse.domain import Rejected, Study, StudyOutcome
-    from medfuse.inference import Predictor
-    from medfuse.outputs import ScoreRow, ScoreTable
+    from medfuse.batch import Limits, Plan, Policy, ScoringSession, Source
+    from medfuse.domain import StudyOutcome
+    from medfuse.ingest.network.archive import Query
 
-TABLE, SOURCES = "scores.csv", "sources.json"
+TABLE = "scores.csv"
+_QUERY_KEYS = {
+    "PatientID": "patient_id",
+    "AccessionNumber": "accession_number",
+    "StudyInstanceUID": "study_instance_uid",
+    "ModalitiesInStudy": "modality",
+    "StudyDate": "study_date",
+    "StudyDescription": "description",
+}
+_LIMIT = "limit"
+_MEMORY_SHARE = 0.8
+_ARGUMENTS = "CHECKPOINT [CHECKPOINT ...] INPUT"
 
 
 def score(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="Run folder, or its best/ or last/; folds answer as one.", show_default=False)
-    ],
-    path: Annotated[Path, typer.Argument(help="Folder of studies.", show_default=False)],
-    output: Annotated[Path, typer.Option(help="Folder for the results.", show_default=False)],
-    device: Annotated[str, typer.Option(help="Device of the model: auto, cpu, cuda.")] = "auto",
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar=_ARGUMENTS,
+            help="Run folders (or best/, last/; folds and several runs answer as one ensemble), then what to "
+            "score: a folder, a manifest (CSV), or a server's query: https://HOST/PATH?StudyDate=20240101-, or NAME?... "
+            "with a name from the servers' file.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the results.", show_default=False)] = None,
+    status: Annotated[
+        Path | None, typer.Option(help="Show how far the run into this folder is, and end.", show_default=False)
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Score studies anew that this model has scored.")] = False,
+    retry: Annotated[
+        list[str] | None, typer.Option(help="Try again what was rejected: `rejected`, or a reason; several times.")
+    ] = None,
+    outputs: Annotated[
+        str, typer.Option(help="What to write, e.g. json,nifti,dicom_seg; the usual ones when left out.")
+    ] = "",
+    augmentations: Annotated[
+        int, typer.Option(help="Further views of each study; the answer is their mean.", min=0)
+    ] = 0,
+    device: Annotated[str, typer.Option(help="Device of the model: auto, cpu, cuda.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="What runs the network: pytorch, compiled, openvino, onnxruntime; auto tries.")
+    ] = "",
+    precision: Annotated[str, typer.Option(help="Numbers of the network: fp32, bf16; auto tries.")] = "",
+    gates: Annotated[
+        Path | None, typer.Option(help="YAML: what to do about each quality flag: flag, reject, ignore.")
+    ] = None,
+    reject_flags: Annotated[str, typer.Option(help="Quality flags that reject a study: CODE,... or all.")] = "",
+    study_seconds: Annotated[
+        float, typer.Option(help="Longest time for reading, network or writing of a study; 0 for any.", min=0)
+    ] = 1800.0,
+    study_memory: Annotated[
+        float, typer.Option(help="GiB that reading, network or writing may take; 0 for 80 % of the machine's.", min=0)
+    ] = 0.0,
+    servers: Annotated[Path, typer.Option(help="File that describes servers by name.")] = SERVERS,
 ) -> None:
-    """Score every study of a folder with a trained model.
+    """Score studies with a trained model, and write their results.
 
     Writes OUTPUT/scores.csv, one row a study, and OUTPUT/<Study Instance UID>/ with prediction.json,
-    segmentation.nii.gz (on the source grid) and seg.dcm. Studies that this model has scored there are left alone, so
-    the same command goes on where it was stopped. A cross-validation (medfuse train --folds) scores as an
-    ensemble: means over its folds, with their spread. Exit code 1 when a study was rejected; the table has its reason.
+    segmentation.nii.gz (on the source grid) and seg.dcm. OUTPUT/ledger.sqlite keeps what became of every study: the
+    same command goes on where it was stopped, killed or out of space, scores what is new, and scores anew what was
+    changed or was scored by another model. A study that cannot be used, or crashes or hangs a process, is rejected
+    with its reason, and the rest goes on. Exit code 1 when a study is rejected; the table has its reason.
+
+    medfuse score --status OUTPUT shows counts, speed, time left and reasons, also while a run is going on.
     """
+    if status is not None:
+        from medfuse.cli.score_status import show_status
+
+        show_status(status)
+        return
+    checkpoints, source = _split(arguments or [])
+    if output is None:
+        raise UsageError("give a folder for the results: --output DIR")
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; expected a folder for the results")
 
-    from rich.console import Console
+    from medfuse.batch import ModelOptions, ScoringSession, SessionOptions, StageFactories
 
-    console = Console(stderr=True)
-    with console.status("loading the model"):
-        from medfuse.inference import Predictor
-
-        predictor = Predictor.from_checkpoint(checkpoint, device=device)
-    with console.status("looking for studies"):
-        from medfuse.ingest import find_studies
-
-        found = find_studies(path)
-    outcomes = run(predictor, found.studies, found.rejected, output, again=again)
+    names = _names(outputs)
+    more = tuple((name, value) for name, value in (("engine", engine), ("precision", precision)) if value)
+    model = ModelOptions(checkpoints=checkpoints, device=device, augmentations=augmentations, more=more)
+    policy = _policy(gates, reject_flags)
+    settings = {"outputs": names, "augmentations": augmentations, "gates": dict(policy.actions), **dict(more)}
+    options = SessionOptions(limits=_limits(study_seconds, study_memory), policy=policy, settings=settings)
+    factories = StageFactories.of(model, output, names)
+    with ScoringSession(output, factories, options) as session, _opened(source, servers) as found:
+        outcomes = run(session, found, again=again, retry=retry or ())
     if outcomes["rejected"]:
         raise typer.Exit(1)
 
 
 def run(
-    predictor: "Predictor",
-    studies: "Sequence[Study]",
-    rejected: "Sequence[Rejected]",
-    output: Path,
-    *,
-    again: bool = False,
+    session: "ScoringSession", source: "Source", *, again: bool = False, retry: "Sequence[str]" = ()
 ) -> Counter[str]:
-    """Score studies, write their results and say what came of it.
+    """Score a source's studies into an open session and say what came of it.
 
     Args:
-        predictor: The model.
-        studies: What to score.
-        rejected: Studies that were rejected before, for the table.
-        output: Folder for the results.
+        session: The folder and the model.
+        source: What to score.
         again: Score studies anew that this model has scored there.
+        retry: Reasons whose studies are tried again.
 
     Returns:
         How many were `scored`, `rejected`, or `kept` from before.
@@ -82,79 +131,30 @@ def run(
     from rich.console import Console
     from rich.progress import track
 
+    from medfuse.batch import write_sources
+
     console = Console(stderr=True)
     counts: Counter[str] = Counter()
-    write_sources(studies, output)
-    left = list(studies) if again else left_to_score(predictor, studies, output)
-    counts["kept"] = len(studies) - len(left)
-    outcomes = written_outcomes(predictor, left, rejected, output)
-    for outcome in track(outcomes, description="scoring", total=len(left) + len(rejected), console=console):
+    with console.status("loading the model"):
+        plan = session.plan(source.jobs, again=again, retry=retry)
+    write_sources(source.paths, session.output)
+    for refused in session.refuse(source.rejected):
+        _say(refused, counts, console)
+    counts["rejected"] = len(source.rejected) + plan.kept_rejected
+    counts["kept"] = plan.kept
+    outcomes = track(session.run(plan.jobs), description="scoring", total=len(plan.jobs), console=console)
+    for outcome in outcomes:
         _say(outcome, counts, console)
-    summary = f"{counts['scored']} scored, {counts['rejected']} rejected"
-    console.print(summary + (f", {counts['kept']} already scored by this model" if counts["kept"] else ""))
-    console.print(f"results: {output / TABLE}", markup=False, soft_wrap=True)
+    console.print(_summary(counts, plan))
+    console.print(f"results: {session.output / TABLE}", markup=False, soft_wrap=True)
     return counts
 
 
-def left_to_score(predictor: "Predictor", studies: "Sequence[Study]", output: Path) -> "list[Study]":
-    """The studies of which `output` holds no result of this model."""
-    from medfuse.outputs import read_scores
-
-    with _table(predictor, output):  # repairs what a crash left
-        rows = read_scores(output / TABLE)
-    done = {row.study_instance_uid for row in rows if is_done(row, predictor.identity.weights_sha256, output)}
-    return [study for study in studies if study.study_instance_uid not in done]
-
-
-def written_outcomes(
-    predictor: "Predictor", studies: "Sequence[Study]", rejected: "Sequence[Rejected]", output: Path
-) -> "Iterator[StudyOutcome]":
-    """Score studies and give each outcome once its files and its row are written.
-
-    Args:
-        predictor: The model.
-        studies: What to score.
-        rejected: Studies that were rejected before, for the table.
-        output: Folder for the results.
-
-    Raises:
-        StorageError: The results cannot be written.
-    """
-    from medfuse.inference import score_studies
-
-    with _table(predictor, output) as table:
-        for refused in rejected:
-            table.append(refused)
-            yield refused
-        for study, outcome in score_studies(predictor, studies):
-            written = _write(outcome, study, output)
-            table.append(written)
-            yield written
-
-
-def _table(predictor: "Predictor", output: Path) -> "ScoreTable":
-    from medfuse.outputs import ScoreTable
-
-    return ScoreTable(output / TABLE, predictor.label_set, model=predictor.identity, ensemble=predictor.is_ensemble)
-
-
-def _write(outcome: "StudyOutcome", study: "Study", output: Path) -> "StudyOutcome":
-    """Write a study's files; a study whose files cannot be made is rejected, a full disk is not its fault."""
-    from medfuse.domain import Rejected
-    from medfuse.outputs import write_study_outputs
-
-    if isinstance(outcome, Rejected):
-        return outcome
-    try:
-        write_study_outputs(outcome, study, output)
-    except StudyError as error:
-        return Rejected(
-            study_instance_uid=study.study_instance_uid,
-            accession_number=study.accession_number,
-            reason=error.reason,
-            detail=error.detail,
-        )
-    return outcome
+def _summary(counts: Counter[str], plan: "Plan") -> str:
+    text = f"{counts['scored']} scored, {counts['rejected']} rejected"
+    if plan.kept_rejected:
+        text += f" ({plan.kept_rejected} of them before; --retry rejected tries them again)"
+    return text + (f", {counts['kept']} already scored by this model" if counts["kept"] else "")
 
 
 def _say(outcome: "StudyOutcome", counts: Counter[str], console: "Console") -> None:
@@ -168,22 +168,104 @@ def _say(outcome: "StudyOutcome", counts: Counter[str], console: "Console") -> N
         counts["scored"] += 1
 
 
-def is_done(row: "ScoreRow", weights_sha256: str, output: Path) -> bool:
-    """Whether a row of the table is a result of the model with these weights whose files are still there."""
-    _, at, start = row.model.rpartition("@")
-    by_this_model = bool(at and start) and weights_sha256.startswith(start)
-    return row.status == "scored" and by_this_model and (output / row.study_instance_uid / "prediction.json").is_file()
+def _split(arguments: "Sequence[str]") -> tuple[tuple[Path, ...], str]:
+    """The checkpoints and the input; a checkpoint that is none is refused before anything is loaded."""
+    if len(arguments) < 2:
+        raise UsageError(f"expected {_ARGUMENTS}, or --status DIR; see medfuse score --help")
+    *places, source = arguments
+    for place in map(Path, places):
+        if not place.is_dir():
+            raise UsageError(f"{place} holds no checkpoint; give a run folder of medfuse train, or its best/ or last/")
+    return tuple(map(Path, places)), source
 
 
-def write_sources(studies: "Sequence[Study]", output: Path) -> None:
-    """Note where each study lies, for the dashboard; studies noted before stay."""
-    from medfuse.storage import write_file
+@contextmanager
+def _opened(source: str, servers: Path) -> "Iterator[Source]":
+    """What to score, whatever kind it is.
 
-    path = output / SOURCES
+    Raises:
+        UsageError: It is none, or holds nothing.
+    """
+    from medfuse.batch import archive_source, folder_source, manifest_source
+
+    path = Path(source)
+    if path.suffix.lower() == ".csv" and path.is_file():
+        yield manifest_source(path)
+        return
+    if path.exists() or not _may_be_server(source, servers):
+        yield folder_source(path)
+        return
+
+    from medfuse.cli.fetch import find, find_server
+    from medfuse.ingest.network.archive import open_archive
+
+    address, _, query = source.partition("?")
+    asked, limit = query_of(query)
+    server = find_server(address.rstrip("/").removesuffix("/studies"), servers, {})
+    archive = open_archive(server)
     try:
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise UsageError(f"{path} is broken; remove it and score again, which writes it anew") from error
-    known |= {study.study_instance_uid: {"path": str(study.path.resolve())} for study in studies}
-    text = json.dumps(known, indent=1)
-    write_file(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+        with archive_source(archive, server, find(archive, server, [asked], limit)) as found:
+            yield found
+    finally:
+        archive.close()
+
+
+def _may_be_server(source: str, servers: Path) -> bool:
+    return "://" in source or "?" in source or "@" in source or (servers.is_file() and "/" not in source)
+
+
+def query_of(text: str) -> "tuple[Query, int | None]":
+    """The query that stands behind the `?` of a server's address, in the words of QIDO-RS (PS3.18 section 8.3.4).
+
+    Args:
+        text: Like `StudyDate=20240101-20240131&ModalitiesInStudy=CT&limit=100`.
+
+    Returns:
+        The query, and how many studies at most; None for all.
+
+    Raises:
+        UsageError: It asks for nothing, or for what cannot be asked.
+    """
+    from urllib.parse import parse_qsl
+
+    from medfuse.ingest.network.archive import Query
+
+    given = dict(parse_qsl(text, keep_blank_values=True))
+    limit = given.pop(_LIMIT, None)
+    if limit is not None and not (limit.isascii() and limit.isdecimal() and int(limit) > 0):
+        raise UsageError(f"limit={limit[:20]!r} in the query is no number from 1")
+    unknown = sorted(set(given) - set(_QUERY_KEYS))
+    if unknown:
+        raise UsageError(f"the query asks by {unknown[0][:60]!r}; it takes {', '.join(_QUERY_KEYS)} and {_LIMIT}")
+    query = Query(**{_QUERY_KEYS[key]: value for key, value in given.items()})
+    if not query.filters():
+        raise UsageError("the query narrows nothing; ask like '...?StudyDate=20240101-20240131&ModalitiesInStudy=CT'")
+    return query, None if limit is None else int(limit)
+
+
+def _names(outputs: str) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in outputs.split(",") if name.strip()) or None
+
+
+def _limits(seconds: float, memory_gib: float) -> "Limits":
+    import psutil
+
+    from medfuse.batch import Limits
+
+    memory = memory_gib * 2**30 if memory_gib else _MEMORY_SHARE * psutil.virtual_memory().total
+    return Limits(seconds=seconds or None, memory_bytes=int(memory))
+
+
+def _policy(path: Path | None, reject_flags: str) -> "Policy":
+    from medfuse.batch import Policy
+    from medfuse.config.yaml_text import parse_yaml
+
+    policy = Policy()
+    if path is not None:
+        try:
+            content: Any = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read {path}: {type(error).__name__}; expected a text file") from error
+        policy = Policy.of(content, str(path))
+    codes = [code.strip() for code in reject_flags.split(",") if code.strip()]
+    return policy.rejecting(codes) if codes else policy
