@@ -26,8 +26,8 @@ from platformdirs import user_cache_path
 import medfuse
 from medfuse.errors import StorageError, UnreadableFileError
 from medfuse.ingest.cache_entries import DraftEntries, FileEntries
+from medfuse.ingest.file_kinds import Sorted
 from medfuse.ingest.grouping import Draft
-from medfuse.ingest.sorting import Sorted
 from medfuse.ingest.tree import FoundFile, Tree
 from medfuse.storage import write_file
 

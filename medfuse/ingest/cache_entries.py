@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.domain import Acquisition, Modality, Series
-from medfuse.ingest.dicom.files import DicomFile, PixelSpan, open_file
-from medfuse.ingest.dicom.header import KnownHeader, PlainHeader
+from medfuse.ingest.dicom.files import open_file
 from medfuse.ingest.dicom.scan import Instance, instance_of
+from medfuse.ingest.file_kinds import Sorted
 from medfuse.ingest.grouping import Draft
-from medfuse.ingest.sorting import Problem, Sorted
+from medfuse.ingest.records import RecordReader, RecordWriter
 from medfuse.ingest.tree import FoundFile, Tree
-
-_IDENTITY = ("PatientID", "AccessionNumber")
-_SIMPLE = frozenset({str, int, float, tuple, type(None)})
 
 
 class DraftEntries:
@@ -154,8 +151,8 @@ class FileEntries:
 
     def __init__(self, tree: Tree, kept: dict[str, Any]) -> None:
         self._records: dict[str, Any] = kept.get("files", {})
-        self._schemas = [[_key(key) for key in keys] for keys in kept.get("schemas", [])]
-        self._values = [tuple(value) if isinstance(value, list) else value for value in kept.get("values", [])]
+        self._reader = RecordReader()
+        self._reader.learn(kept.get("schemas", []), kept.get("values", []))
         self._people: dict[int, tuple[str, str]] = {}
         self._witnesses: dict[int, Path] = {}
         if self._records:
@@ -167,17 +164,12 @@ class FileEntries:
     def what(self, file: FoundFile) -> Sorted | None:
         """What a file is, or None where it has to be looked at."""
         record = self._records.get(_digest(file)) if self._records else None
-        if record is None or isinstance(record, str):
-            return record
-        if len(record) == 1:
-            return Problem(record[0], file.path)
-        person, schema, *numbers = record
-        values = [self._values[number] for number in numbers]
-        syntax, sop_class, sop_uid, span = values[:4]
-        header = KnownHeader(dict(zip(self._schemas[schema], values[4:], strict=True)))
-        opened = DicomFile(file.path, header, span and PixelSpan(*span), syntax, True, sop_class, sop_uid)
-        patient_key, accession_number = self._person(person)
-        return instance_of(opened)._replace(patient_key=patient_key, accession_number=accession_number)
+        if record is None:
+            return None
+        if isinstance(record, str) or len(record) == 1:
+            return self._reader.what(file, record, "", "")
+        person, *rest = record
+        return self._reader.what(file, rest, *self._person(person))
 
     def _person(self, number: int) -> tuple[str, str]:
         """Whose a file is: read from the header of one of this person's files."""
@@ -190,37 +182,20 @@ class FileEntries:
     def entries(cls, files: Sequence[FoundFile], each: Sequence[Sorted]) -> dict[str, Any]:
         """What each file is, as JSON; files that only pydicom can read are left out."""
         people: dict[tuple[str, str], int] = {}
-        schemas: dict[tuple[Any, ...], int] = {}
-        numbers: dict[tuple[type, Any], int] = {}
         records: dict[str, Any] = {}
-        number_of = numbers.setdefault
+        writer = RecordWriter()
         for file, what in zip(files, each, strict=True):
-            if not isinstance(what, Instance):
-                records[_digest(file)] = [what.reason] if isinstance(what, Problem) else what
+            record = writer.record(what)
+            if record is None:
                 continue
-            header = None if what.file is None else what.file.header
-            if what.file is None or not isinstance(header, PlainHeader | KnownHeader) or not _is_simple(header):
-                continue
-            values = {key: value for key, value in header.values.items() if key not in _IDENTITY}
-            _, _, span, syntax, _, sop_class, sop_uid = what.file
-            told = (syntax, sop_class, sop_uid, None if span is None else tuple(span), *values.values())
-            found = [number_of((value.__class__, value), len(numbers)) for value in told]
-            person = people.setdefault((what.patient_key, what.accession_number), len(people))
-            records[_digest(file)] = [person, schemas.setdefault(tuple(values), len(schemas)), *found]
+            if isinstance(what, Instance):
+                record = [people.setdefault((what.patient_key, what.accession_number), len(people)), *record]
+            records[_digest(file)] = record
         return {
             "files": records,
-            "schemas": [list(keys) for keys in schemas],
-            "values": [value for _, value in numbers],
+            "schemas": [list(keys) for keys in writer.schemas],
+            "values": [value for _, value in writer.values],
         }
-
-
-def _is_simple(header: PlainHeader | KnownHeader) -> bool:
-    """Whether all that was read of a header is text and numbers; bytes may hold names."""
-    return _SIMPLE.issuperset(map(type, header.values.values()))
-
-
-def _key(key: Any) -> Any:
-    return tuple(key) if isinstance(key, list) else key
 
 
 def _read_again(path: Path) -> Instance:

@@ -10,7 +10,8 @@ from pathlib import Path
 from medfuse.domain import Rejected, Report, Series, Study, pseudonym
 from medfuse.errors import StudyError
 from medfuse.ingest.dicom.scan import Instance, series_of, with_one_study, with_uids, without_copies
-from medfuse.ingest.sorting import Problem, SortedFiles, problem_lines
+from medfuse.ingest.file_kinds import Problem
+from medfuse.ingest.sorting import SortedFiles, problem_lines
 
 _NO_REPORT = re.compile(r"(readme|licen[cs]e|source|notice|copying|copyright|changelog|authors|requirements)", re.I)
 

@@ -39,7 +39,7 @@ def read_ahead(paths: Sequence[Path]) -> Iterator[Callable[[], None]]:
             if ended.is_set():
                 return
             for path in paths[first : first + READ_AHEAD_FILES]:
-                _ask_for(path)
+                ask_for(path)
 
     thread = threading.Thread(target=ask, name="medfuse-read-ahead", daemon=True)
     thread.start()
@@ -51,7 +51,10 @@ def read_ahead(paths: Sequence[Path]) -> Iterator[Callable[[], None]]:
         thread.join()
 
 
-def _ask_for(path: Path) -> None:
+def ask_for(path: Path) -> None:
+    """Ask for the first bytes of a file, where the system has such a call."""
+    if not hasattr(os, "posix_fadvise"):
+        return
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:

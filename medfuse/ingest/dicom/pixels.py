@@ -219,7 +219,7 @@ def read_frames_into(planes: NDArray[np.float32], requests: Sequence[FrameReques
     Raises:
         UnreadableSeriesError: `PIXELS_UNDECODABLE` or `TRUNCATED_FILE`; the detail names the file.
     """
-    n_threads = max(1, min(_cores(), _MOST_THREADS, len(requests)))
+    n_threads = max(1, min(usable_cores(), _MOST_THREADS, len(requests)))
     bounds = [len(requests) * n // n_threads for n in range(n_threads + 1)]
     jobs = [range(bounds[n], bounds[n + 1]) for n in range(n_threads)]
     with quiet():
@@ -236,7 +236,8 @@ def read_frames_into(planes: NDArray[np.float32], requests: Sequence[FrameReques
     return sum(count[0] for count in padded)
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medfuse.domain import pseudonym
-from medfuse.ingest import ScanResult, cache_entries, find_studies, sorting
+from medfuse.ingest import ScanResult, cache_entries, file_kinds, find_studies
 from medfuse.ingest import cache as cache_module
 from tests.unit.ingest.made_dicom import image, ramp, save, slices, uid, write_series
 
@@ -49,7 +49,7 @@ def kept(tmp_path: Path) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """The names of the files whose headers are read."""
     count: Counter[str] = Counter()
-    for module in (sorting, cache_entries):
+    for module in (file_kinds, cache_entries):
         real = module.open_file
 
         def open_file(path: Path, *args, real=real, **how):
