@@ -12,7 +12,7 @@ from medfuse.ingest.read_ahead import READ_AHEAD_FILES, read_ahead
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
-    monkeypatch.setattr(module, "_ask_for", seen.append)
+    monkeypatch.setattr(module, "ask_for", seen.append)
     monkeypatch.setattr(module.os, "posix_fadvise", lambda *_: None, raising=False)
     return seen
 
@@ -48,4 +48,4 @@ def test_few_files_need_no_thread(asked: list[Path]) -> None:
 def test_files_that_are_gone_are_no_error(tmp_path: Path) -> None:
     (tmp_path / "here").write_bytes(b"x")
     for name in ("here", "gone"):
-        module._ask_for(tmp_path / name)
+        module.ask_for(tmp_path / name)
