@@ -128,7 +128,7 @@ def test_every_syntax_gives_the_same_values(tmp_path: Path, syntax: str, bits: i
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_the_number_of_threads_does_not_matter(tmp_path: Path, monkeypatch, syntax: str, threads: int) -> None:
     frames = planes(7)
-    monkeypatch.setattr(pixels, "_cores", lambda: threads)
+    monkeypatch.setattr(pixels, "usable_cores", lambda: threads)
     np.testing.assert_array_equal(read(write(tmp_path / "x", frames, syntax, 12)), frames)
 
 
