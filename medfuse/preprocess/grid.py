@@ -60,10 +60,25 @@ def resample(
     to_source = source.affine.inverse() @ between @ target.affine.matrix
     copied = _copy_if_aligned(voxels, to_source, target.shape, outside)
     if copied is not None:
-        return copied
+        return np.ascontiguousarray(copied, dtype=np.float32)
     if mode == "linear":
         voxels = _smoothed(voxels, to_source)
     return _sample(voxels, to_source, target.shape, mode, outside)
+
+
+def copied_if_aligned(
+    voxels: NDArray[Any], source: VolumeGeometry, target: VolumeGeometry, outside: float = 0.0
+) -> NDArray[Any] | None:
+    """`voxels` on `target` where the grids differ only by order, direction and whole-voxel shifts of axes, else None.
+
+    The kind of number is kept.
+    """
+    return _copy_if_aligned(voxels, source.affine.inverse() @ target.affine.matrix, target.shape, outside)
+
+
+def is_smoothed(source: VolumeGeometry, target: VolumeGeometry) -> bool:
+    """Whether `resample` smooths on the way from `source` to `target`: whether the target is coarser along an axis."""
+    return bool(_smoothing(source.affine.inverse() @ target.affine.matrix).any())
 
 
 def centred(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ...]:
@@ -111,7 +126,7 @@ def _corners(shape: tuple[int, int, int]) -> NDArray[np.float64]:
 
 def _copy_if_aligned(
     voxels: NDArray[Any], to_source: NDArray[np.float64], shape: tuple[int, ...], outside: float
-) -> NDArray[np.float32] | None:
+) -> NDArray[Any] | None:
     rounded = np.rint(to_source)
     far = np.abs(to_source - rounded)[:3, :3].max() * max(shape) + np.abs(to_source - rounded)[:3, 3].max()
     if far > IDENTITY_TOLERANCE * max(shape) or not np.array_equal(np.abs(rounded[:3, :3]).sum(0), [1, 1, 1]):
@@ -123,16 +138,21 @@ def _copy_if_aligned(
         block_size[source_axis] = shape[axis]
         block_start[source_axis] = start if step > 0 else start - shape[axis] + 1
         flips.append(slice(None, None, step))
-    block = extract(np.asarray(voxels, dtype=np.float32), tuple(block_start), tuple(block_size), outside)
+    block = extract(voxels, tuple(block_start), tuple(block_size), outside)
     return np.ascontiguousarray(block.transpose(order)[tuple(flips)])
 
 
 def _smoothed(voxels: NDArray[Any], to_source: NDArray[np.float64]) -> NDArray[Any]:
-    ratio = np.abs(to_source[:3, :3]).max(axis=1)
-    sigma = np.where(ratio > 1.05, (ratio - 1) / 2, 0.0)
+    sigma = _smoothing(to_source)
     if not sigma.any():
         return voxels
     return np.asarray(ndimage.gaussian_filter(np.asarray(voxels, dtype=np.float32), sigma, mode="nearest", truncate=3))
+
+
+def _smoothing(to_source: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Deviation of the Gaussian along each axis of the source, in its voxels."""
+    ratio = np.abs(to_source[:3, :3]).max(axis=1)
+    return np.where(ratio > 1.05, (ratio - 1) / 2, 0.0)
 
 
 def _sample(
