@@ -21,7 +21,7 @@ from medfuse.domain.report import Report, ReportSection, SectionName
 from medfuse.domain.review import Review, Verdict
 from medfuse.domain.segmentation import Code, Segment, Segmentation
 from medfuse.domain.study import Acquisition, HeaderCorrection, Modality, Series, Study, pseudonym
-from medfuse.domain.volume import Quantity, Volume
+from medfuse.domain.volume import MapMeaning, Quantity, Volume, VoxelMap
 
 __all__ = [
     "Acquisition",
@@ -36,6 +36,7 @@ __all__ = [
     "Label",
     "LabelSet",
     "LabelValue",
+    "MapMeaning",
     "Modality",
     "ModelIdentity",
     "Prediction",
@@ -60,5 +61,6 @@ __all__ = [
     "Verdict",
     "Volume",
     "VolumeGeometry",
+    "VoxelMap",
     "pseudonym",
 ]

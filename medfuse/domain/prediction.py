@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from medfuse.domain.labels import LabelValue, TargetKind
 from medfuse.domain.segmentation import Segmentation
+from medfuse.domain.volume import VoxelMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,11 +225,13 @@ class Scored:
         prediction: The answer.
         segmentation: On the grid of the series `segmentation_series_uid`, or None for a model without segments.
         segmentation_series_uid: `Series.key` of the source series whose grid the segmentation is on.
+        maps: Probabilities or saliency a voxel, on the grid of that series; empty unless asked for.
     """
 
     prediction: Prediction
     segmentation: Segmentation | None = None
     segmentation_series_uid: str | None = None
+    maps: tuple[VoxelMap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

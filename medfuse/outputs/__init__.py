@@ -1,18 +1,26 @@
 """Predictions as files: a folder a study, one table a run.
 
 Every file is written aside, forced to the disk and renamed, so that nothing stands half-written. Patient names and
-identifiers go into `seg.dcm` alone, where an archive needs them. pydicom, highdicom and nibabel load on first use.
+identifiers go into the headers of DICOM results alone, where an archive needs them. pydicom, highdicom and nibabel load on first use.
 """
 
 from medfuse.outputs.dicom_seg import write_dicom_seg
 from medfuse.outputs.json import prediction_json, prediction_schema, read_prediction, write_prediction
+from medfuse.outputs.measurements import SegmentMeasurement, measure
 from medfuse.outputs.nifti import write_nifti
+from medfuse.outputs.registry import DEFAULT_OUTPUTS, OUTPUTS, Output, chosen_outputs
 from medfuse.outputs.store import study_folder, write_study_outputs
 from medfuse.outputs.table import ScoreRow, ScoreTable, read_scores
 
 __all__ = [
+    "DEFAULT_OUTPUTS",
+    "OUTPUTS",
+    "Output",
     "ScoreRow",
     "ScoreTable",
+    "SegmentMeasurement",
+    "chosen_outputs",
+    "measure",
     "prediction_json",
     "prediction_schema",
     "read_prediction",

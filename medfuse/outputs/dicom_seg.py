@@ -7,8 +7,6 @@
 - It refers to the source instances and to nothing else; `source_grid` refuses headers that are not on the grid.
 """
 
-import colorsys
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,19 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import medfuse
-from medfuse.domain import Code, ModelIdentity, Segment, Segmentation
+from medfuse.domain import Affine, ModelIdentity, Segment, Segmentation
 from medfuse.ingest.dicom.files import quiet
+from medfuse.outputs.colours import rgb_of
+from medfuse.outputs.equipment import UTF8, algorithm, coded, device, new_uid, series_description, series_number, text
 from medfuse.outputs.segment_codes import codes_for
-from medfuse.outputs.source_grid import PlacedSources, SourceGridError, place_sources
-from medfuse.outputs.source_header import carry_identity, instance_uids, templates_of
+from medfuse.outputs.source_grid import SourceGridError, place_sources
+from medfuse.outputs.source_header import carry_identity, templates_of
+from medfuse.outputs.source_references import refer_to_sources
 from medfuse.storage import write_file
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_SERIES_NUMBER_OFFSET = 1000
-_LONG_STRING = 64
+SERIES_KIND = 1
 _DECIMALS_MM = 8
 
 
@@ -86,7 +85,7 @@ def dicom_seg(
         templates = templates_of(
             source_datasets,
             orientation=placed.orientation.tolist(),
-            measures=_pixel_measures(segmentation),
+            measures=pixel_measures(segmentation.geometry.affine),
             uids=uids,
         )
         try:
@@ -95,7 +94,7 @@ def dicom_seg(
             # Not chained: the message may quote a header value.
             kind = type(error).__name__
             raise SourceGridError(f"highdicom refuses the source headers ({kind}); check them with dciodvfy") from None
-        _refer_to_sources(dataset, placed, source_datasets)
+        refer_to_sources(dataset, placed, source_datasets)
         names = (model.name, *(segment.name for segment in segmentation.segments))
         carry_identity(source_datasets[0], dataset, keep_encoding=all(map(str.isascii, names)))
     return dataset
@@ -109,7 +108,6 @@ def _highdicom_seg(
     source: "Dataset",
 ) -> "Dataset":
     import highdicom as hd
-    from pydicom.uid import generate_uid
 
     frames = _frames(segmentation)
     if not frames.any():
@@ -121,60 +119,22 @@ def _highdicom_seg(
         pixel_array=frames,
         segmentation_type="BINARY",
         segment_descriptions=[_description(n, s, model) for n, s in enumerate(segmentation.segments, start=1)],
-        series_instance_uid=generate_uid(prefix=None),
-        series_number=_SERIES_NUMBER_OFFSET + max(0, int(source.get("SeriesNumber") or 0)),
-        sop_instance_uid=generate_uid(prefix=None),
+        series_instance_uid=new_uid(),
+        series_number=series_number(source, SERIES_KIND),
+        sop_instance_uid=new_uid(),
         instance_number=1,
-        manufacturer="medfuse",
-        manufacturer_model_name="medfuse",
-        software_versions=medfuse.__version__,
-        device_serial_number=_text(model.weights_sha256[:16], fallback="unknown"),
+        **device(model),
         content_label="MEDFUSE_SEG",
         content_description="Automatic segmentation by medfuse, for research use",
         content_creator_name="medfuse^",
         content_qualification="RESEARCH",
-        series_description=_series_description(model),
-        pixel_measures=_pixel_measures(segmentation),
+        series_description=series_description(model),
+        pixel_measures=pixel_measures(segmentation.geometry.affine),
         plane_positions=[hd.PlanePositionSequence(patient, position) for position in positions_mm.tolist()],
-        specific_character_set="ISO_IR 192",
+        specific_character_set=UTF8,
         omit_empty_frames=True,
     )
     return dataset
-
-
-def _refer_to_sources(dataset: "Dataset", placed: PlacedSources, sources: Sequence["Dataset"]) -> None:
-    """Let each frame refer to the source images that it lies on (PS3.3 section C.7.6.16.2.6), and to no others.
-
-    highdicom refers to none where a slice was filled in, and to frames of another stack at the same position.
-    """
-    from pydicom import Dataset
-    from pydicom.sr.codedict import codes as dictionary
-
-    uids = [instance_uids(source) for source in sources]
-    for frame in dataset.PerFrameFunctionalGroupsSequence:
-        position = [float(mm) for mm in frame.PlanePositionSequence[0].ImagePositionPatient]
-        k = int(np.argmin(np.linalg.norm(placed.positions_mm - position, axis=1)))
-        images = []
-        for reference in placed.references[k]:
-            image = Dataset()
-            image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = uids[reference.source]
-            if reference.frame is not None:
-                image.ReferencedFrameNumber = reference.frame
-            image.PurposeOfReferenceCodeSequence = [_item(dictionary.DCM.SourceImageForImageProcessingOperation)]
-            image.SpatialLocationsPreserved = "YES"
-            images.append(image)
-        derivation = Dataset()
-        derivation.DerivationCodeSequence = [_item(dictionary.DCM.Segmentation)]
-        derivation.SourceImageSequence = images
-        frame.DerivationImageSequence = [derivation] if images else []
-
-
-def _item(code: Any) -> "Dataset":
-    from pydicom import Dataset
-
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
-    return item
 
 
 def _frames(segmentation: Segmentation) -> NDArray[np.uint8]:
@@ -187,70 +147,33 @@ def _frames(segmentation: Segmentation) -> NDArray[np.uint8]:
 
 def _description(number: int, segment: Segment, model: ModelIdentity) -> Any:
     import highdicom as hd
-    from pydicom.sr.codedict import codes as dictionary
-    from pydicom.uid import generate_uid
 
     codes = codes_for(segment)
-    label = _text(segment.name, fallback=f"segment {number}")
-    algorithm = None
-    if segment.algorithm_type != "MANUAL":
-        algorithm = hd.AlgorithmIdentificationSequence(
-            name=_text(f"medfuse {model.name}", fallback="medfuse"),
-            family=dictionary.CID7162.ArtificialIntelligence,
-            version=_text(model.version, fallback="unknown"),
-            source="medfuse",
-            parameters={"weights_sha256": model.weights_sha256, "config_sha256": model.config_sha256},
-        )
+    label = text(segment.name, fallback=f"segment {number}")
     description = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=label,
-        segmented_property_category=_coded(codes.category),
-        segmented_property_type=_coded(codes.type),
+        segmented_property_category=coded(codes.category),
+        segmented_property_type=coded(codes.type),
         algorithm_type=segment.algorithm_type,
-        algorithm_identification=algorithm,
-        tracking_uid=generate_uid(prefix=None),
+        algorithm_identification=None if segment.algorithm_type == "MANUAL" else algorithm(model),
+        tracking_uid=new_uid(),
         tracking_id=label,
-        display_color=_colour(number),
+        display_color=hd.color.CIELabColor.from_rgb(*rgb_of(number)),
     )
     if codes.modifiers:
-        modifiers = [_coded(modifier) for modifier in codes.modifiers]
+        modifiers = [coded(modifier) for modifier in codes.modifiers]
         description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = modifiers
     return description
 
 
-def _coded(code: Code) -> Any:
+def pixel_measures(affine: Affine) -> Any:
+    """Pixel spacing, and the distance of slices along their normal, of a grid (PS3.3 section C.7.6.16.2.1)."""
     import highdicom as hd
 
-    return hd.sr.CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=code.meaning)
-
-
-def _colour(number: int) -> Any:
-    """A colour far from those of the numbers before it: the hue turns by the golden ratio each time."""
-    import highdicom as hd
-
-    red, green, blue = colorsys.hsv_to_rgb((number - 1) * 0.618034 % 1, 0.7, 0.95)
-    return hd.color.CIELabColor.from_rgb(round(255 * red), round(255 * green), round(255 * blue))
-
-
-def _pixel_measures(segmentation: Segmentation) -> Any:
-    import highdicom as hd
-
-    affine = segmentation.geometry.affine
     columns_mm, rows_mm, _ = affine.spacing_mm.tolist()
     direction = affine.direction
     normal = np.cross(direction[:, 0], direction[:, 1])
     slices_mm = abs(float(affine.matrix[:3, 2] @ normal) / float(np.linalg.norm(normal)))
     rows_mm, columns_mm, slices_mm = (round(mm, _DECIMALS_MM) for mm in (rows_mm, columns_mm, slices_mm))
     return hd.PixelMeasuresSequence([rows_mm, columns_mm], slices_mm, slices_mm)
-
-
-def _series_description(model: ModelIdentity) -> str:
-    before, after = "medfuse ", " (research use)"
-    name = _text(model.name, fallback="model")[: _LONG_STRING - len(before) - len(after)]
-    return f"{before}{name}{after}"
-
-
-def _text(text: str, *, fallback: str) -> str:
-    """`text` as a DICOM long string (PS3.5 section 6.2): no backslash, no control character, 64 characters at most."""
-    cleaned = " ".join(re.sub(r"[\\\x00-\x1f\x7f]", " ", text).split())[:_LONG_STRING].strip()
-    return cleaned or fallback

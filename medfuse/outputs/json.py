@@ -1,7 +1,8 @@
 """`prediction.json`: one `Prediction`, as pydantic writes the dataclass, under a short envelope.
 
 The envelope's keys stand beside the prediction's own: `schema_version`, `research_use` (the one statement), `segments`
-(number in the label map -> name), `files` (what lies beside it) and `notes` (what was left out, and why).
+(number in the label map -> name), `files` (what lies beside it), `notes` (what was left out, and why), and
+`measurements` (of each segment, where an output measured them).
 """
 
 import functools
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from medfuse.domain import Prediction, Segment
 from medfuse.errors import UsageError
+from medfuse.outputs.measurements import SegmentMeasurement
 from medfuse.storage import write_file
 
 SCHEMA_VERSION = 1
@@ -25,7 +27,12 @@ _SHOWN_PROBLEMS = 3
 
 
 def prediction_json(
-    prediction: Prediction, *, segments: Sequence[Segment] = (), files: Sequence[str] = (), notes: Sequence[str] = ()
+    prediction: Prediction,
+    *,
+    segments: Sequence[Segment] = (),
+    files: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    measurements: Sequence[SegmentMeasurement] = (),
 ) -> str:
     """The text of a `prediction.json`.
 
@@ -34,6 +41,7 @@ def prediction_json(
         segments: The regions of the label map beside it.
         files: Names of the files beside it.
         notes: What was left out and why, one line each.
+        measurements: Of the segments, in their order.
     """
     envelope = {
         "schema_version": SCHEMA_VERSION,
@@ -42,6 +50,7 @@ def prediction_json(
         "segments": [{"number": segment.number, "name": segment.name} for segment in segments],
         "files": list(files),
         "notes": list(notes),
+        "measurements": _measurements().dump_python(tuple(measurements), mode="json"),
     }
     return json.dumps(envelope, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -96,15 +105,32 @@ def prediction_schema() -> dict[str, Any]:
         "files": text_list,
         "notes": text_list,
     }
+    measured = _measurements().json_schema(mode="serialization")
+    schema["$defs"] |= measured.pop("$defs")
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["properties"] = {**envelope, **schema["properties"]}
+    schema["properties"] = {**envelope, "measurements": measured, **schema["properties"]}
     schema["required"] = [*envelope, *schema["required"]]
     return schema
+
+
+def write_schema(path: Path) -> None:
+    """Write `prediction_schema` as JSON; `data_manifests/prediction.schema.json` is made by this.
+
+    Raises:
+        StorageError: It could not be written.
+    """
+    text = json.dumps(prediction_schema(), indent=2) + "\n"
+    write_file(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 @functools.cache
 def _adapter() -> TypeAdapter[Prediction]:
     return TypeAdapter(Prediction)
+
+
+@functools.cache
+def _measurements() -> TypeAdapter[tuple[SegmentMeasurement, ...]]:
+    return TypeAdapter(tuple[SegmentMeasurement, ...])
 
 
 def _problems(error: ValidationError) -> str:

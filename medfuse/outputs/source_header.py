@@ -53,6 +53,7 @@ _STUDY_KEYWORDS = (
     "StudyID",
 )
 _CHECKED_VRS = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
+_TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _SEXES = ("", "M", "F", "O")
 _PATIENT_GROUPS = (0x0010, 0x0012)
 
@@ -81,6 +82,35 @@ def templates_of(
         _add_geometry(template, source, orientation, measures)
         templates[str(template.SOPInstanceUID)] = template
     return tuple(templates.values())
+
+
+def references_of(sources: Sequence["Dataset"], uids: Mapping[str, str | None]) -> tuple["Dataset", ...]:
+    """The same without a geometry, for objects that refer to images and lie on none.
+
+    Raises:
+        SourceGridError: A header lacks a UID that a reference needs.
+    """
+    templates = [_template(source, uids) for source in sources]
+    return tuple({str(template.SOPInstanceUID): template for template in templates}.values())
+
+
+def study_uid_of(source: "Dataset", otherwise: str | None) -> str:
+    """The Study Instance UID of a source, or `otherwise` where the header lacks it.
+
+    Raises:
+        SourceGridError: Neither is a UID.
+    """
+    return _uid(source, "StudyInstanceUID", otherwise)
+
+
+def is_ascii(dataset: "Dataset") -> bool:
+    """Whether every text of a dataset can stand in any character set."""
+    for element in dataset.iterall():
+        if element.VR in _TEXT_VRS and element.value:
+            values = element.value if isinstance(element.value, MutableSequence) else [element.value]
+            if not all(str(value).isascii() for value in values):
+                return False
+    return True
 
 
 def carry_identity(source: "Dataset", dataset: "Dataset", *, keep_encoding: bool) -> None:
@@ -166,7 +196,7 @@ def _uid(source: "Dataset", keyword: str, otherwise: str | None) -> str:
 
     uid = UID(str(source.get(keyword) or otherwise or ""))
     if not uid.is_valid:
-        raise SourceGridError(f"a source image has no valid {keyword}, which a DICOM SEG has to refer to")
+        raise SourceGridError(f"a source image has no valid {keyword}, which a DICOM result has to refer to")
     return uid
 
 

@@ -1,4 +1,4 @@
-"""A planted patient appears in no output but `seg.dcm`, in no log line, no warning and no error."""
+"""A planted patient appears in no output but the headers of DICOM results, in no log line, no warning and no error."""
 
 import gzip
 import logging
@@ -11,7 +11,7 @@ import pytest
 from medfuse.domain import Rejected, Study
 from medfuse.errors import MedfuseError, StorageError, StudyError
 from medfuse.ingest import find_studies
-from medfuse.outputs import ScoreTable, read_scores, write_dicom_seg, write_study_outputs
+from medfuse.outputs import OUTPUTS, ScoreTable, read_scores, write_dicom_seg, write_study_outputs
 from medfuse.outputs.source_grid import SourceGridError
 from tests.unit.outputs import cases
 
@@ -61,16 +61,19 @@ def said(
     assert planted_in("\n".join(texts).encode()) == []
 
 
-def test_the_patient_is_in_seg_dcm_alone(tmp_path: Path, study: Study, said: list[str]) -> None:
+def test_the_patient_is_in_dicom_headers_alone(tmp_path: Path, study: Study, said: list[str]) -> None:
     scored = cases.scored(text=NOTE, segmentation=cases.label_map(cases.grid()))
-    folder = write_study_outputs(scored, study, tmp_path / "out")
+    folder = write_study_outputs(scored, study, tmp_path / "out", OUTPUTS.names())
     with ScoreTable(tmp_path / "out" / "scores.csv", cases.LABELS) as scores:
         scores.append(scored)
     contents = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert sorted(contents) == ["prediction.json", "scores.csv", "seg.dcm", "segmentation.nii.gz"]
+    others = {"prediction.json", "result.pdf", "scores.csv", "scores.parquet", "segmentation.nii.gz"}
+    objects = {"key-slice-1.dcm", "key-slice-2.dcm", "result-pdf.dcm", "seg.dcm", "sr.dcm"}
+    assert set(contents) == others | objects
     contents["segmentation.nii"] = gzip.decompress(contents["segmentation.nii.gz"])
-    seg = contents.pop("seg.dcm")
-    assert {"Zebulon", "Quixana", cases.PATIENT_ID} <= set(planted_in(seg)), "an archive needs them there"
+    for name in objects:
+        content = contents.pop(name)
+        assert {"Zebulon", "Quixana", cases.PATIENT_ID} <= set(planted_in(content)), f"an archive needs them in {name}"
     for name, content in contents.items():
         assert planted_in(content) == [], name
         said.append(name)

@@ -11,8 +11,8 @@ import pydicom
 import pytest
 
 from medfuse.domain import Series
-from medfuse.errors import StorageError, StudyError
-from medfuse.outputs import read_prediction, store, study_folder, write_study_outputs
+from medfuse.errors import StorageError, StudyError, UsageError
+from medfuse.outputs import read_prediction, result, store, study_folder, study_outputs, write_study_outputs
 from tests.unit.outputs import cases
 
 Headers = Callable[[list[pydicom.Dataset]], None]
@@ -23,7 +23,7 @@ def headers(monkeypatch: pytest.MonkeyPatch) -> Headers:
     """Stands in for the files of the study's series."""
 
     def use(datasets: list[pydicom.Dataset]) -> None:
-        monkeypatch.setattr(store, "source_datasets", lambda _: datasets)
+        monkeypatch.setattr(result, "source_datasets", lambda _: datasets)
 
     use(cases.classic_series(cases.grid()))
     return use
@@ -39,12 +39,12 @@ def document(folder: Path) -> dict[str, object]:
 
 
 @pytest.mark.usefixtures("headers")
-def test_the_folder_holds_all_three(tmp_path: Path) -> None:
+def test_the_folder_holds_all_four(tmp_path: Path) -> None:
     scored = cases.scored(segmentation=cases.label_map(cases.grid()), text="72 y")
     folder = write_study_outputs(scored, cases.study(), tmp_path / "out")
     assert folder == tmp_path / "out" / cases.STUDY_UID
     assert names(folder.parent) == [cases.STUDY_UID]
-    assert names(folder) == ["prediction.json", "seg.dcm", "segmentation.nii.gz"]
+    assert names(folder) == ["prediction.json", "seg.dcm", "segmentation.nii.gz", "sr.dcm"]
     assert read_prediction(folder / "prediction.json") == scored.prediction
     assert scored.segmentation is not None
     np.testing.assert_array_equal(
@@ -53,7 +53,8 @@ def test_the_folder_holds_all_three(tmp_path: Path) -> None:
     seg = pydicom.dcmread(folder / "seg.dcm")
     assert seg.StudyInstanceUID == cases.STUDY_UID
     said = document(folder)
-    assert said["files"] == ["prediction.json", "segmentation.nii.gz", "seg.dcm"]
+    assert pydicom.dcmread(folder / "sr.dcm").StudyInstanceUID == cases.STUDY_UID
+    assert said["files"] == ["prediction.json", "segmentation.nii.gz", "seg.dcm", "sr.dcm"]
     assert said["segments"] == [{"number": n, "name": name} for n, name in enumerate(cases.LABELS.segments, start=1)]
     assert said["notes"] == []
 
@@ -66,11 +67,12 @@ def test_the_label_map_is_on_the_part_that_its_key_names(tmp_path: Path, monkeyp
         asked.append(series.part)
         return cases.classic_series(cases.grid())
 
-    monkeypatch.setattr(store, "source_datasets", headers_of)
+    monkeypatch.setattr(result, "source_datasets", headers_of)
+    monkeypatch.setattr(result, "read_volume", lambda series: asked.append(series.part))
     scored = cases.scored(segmentation=cases.label_map(cases.grid()))
     scored = dataclasses.replace(scored, segmentation_series_uid=parts[1].key)
     write_study_outputs(scored, dataclasses.replace(study, series=parts), tmp_path / "out")
-    assert asked == ["echo-2"]
+    assert asked == ["echo-2", "echo-2"], "its headers, and its voxels for the means"
     with pytest.raises(ValueError, match="no series"):
         write_study_outputs(scored, study, tmp_path / "out")
 
@@ -81,16 +83,17 @@ def test_a_nifti_study_gets_no_dicom_seg_and_is_told(tmp_path: Path) -> None:
     assert names(folder) == ["prediction.json", "segmentation.nii.gz"]
     assert document(folder)["files"] == ["prediction.json", "segmentation.nii.gz"]
     (note,) = document(folder)["notes"]  # type: ignore[misc]
-    assert note.startswith("seg.dcm is left out: the source is NIfTI")
+    assert note.startswith("seg.dcm and sr.dcm are left out: the source is NIfTI")
 
 
 def test_a_grid_that_no_source_image_is_on_gets_no_dicom_seg_and_is_told(tmp_path: Path, headers: Headers) -> None:
     headers(cases.classic_series(cases.grid(cases.SAGITTAL)))
     scored = cases.scored(segmentation=cases.label_map(cases.grid()))
     folder = write_study_outputs(scored, cases.study(), tmp_path)
-    assert names(folder) == ["prediction.json", "segmentation.nii.gz"]
-    (note,) = document(folder)["notes"]  # type: ignore[misc]
-    assert note.startswith("seg.dcm is left out: ")
+    assert names(folder) == ["prediction.json", "segmentation.nii.gz", "sr.dcm"]
+    measured, left_out = document(folder)["notes"]  # type: ignore[misc]
+    assert measured.startswith("sr.dcm holds no measurements: ")
+    assert left_out.startswith("seg.dcm is left out: ")
 
 
 def test_a_made_frame_of_reference_is_told(tmp_path: Path, headers: Headers) -> None:
@@ -105,9 +108,9 @@ def test_a_made_frame_of_reference_is_told(tmp_path: Path, headers: Headers) -> 
 
 
 @pytest.mark.usefixtures("headers")
-def test_a_model_without_segments_writes_its_prediction_alone(tmp_path: Path) -> None:
+def test_a_model_without_segments_writes_its_findings_alone(tmp_path: Path) -> None:
     folder = write_study_outputs(cases.scored(), cases.study(), tmp_path)
-    assert names(folder) == ["prediction.json"]
+    assert names(folder) == ["prediction.json", "sr.dcm"]
     assert document(folder)["notes"] == []
 
 
@@ -115,7 +118,7 @@ def test_a_model_without_segments_writes_its_prediction_alone(tmp_path: Path) ->
 def test_a_study_scored_again_replaces_its_folder(tmp_path: Path) -> None:
     write_study_outputs(cases.scored(segmentation=cases.label_map(cases.grid())), cases.study(), tmp_path)
     folder = write_study_outputs(cases.scored(text="later"), cases.study(), tmp_path)
-    assert names(folder) == ["prediction.json"]
+    assert names(folder) == ["prediction.json", "sr.dcm"]
     assert read_prediction(folder / "prediction.json").text_input == "later"
 
 
@@ -130,12 +133,39 @@ def test_a_disk_that_fills_up_leaves_the_older_result_and_nothing_else(
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, failing, fail)
+    monkeypatch.setattr(study_outputs if failing == "save_nifti" else store, failing, fail)
     with pytest.raises(StorageError, match="no space left on the disk") as raised:
         write_study_outputs(scored, cases.study(), tmp_path)
     assert str(folder) in str(raised.value)
     assert names(tmp_path) == [cases.STUDY_UID]
     assert read_prediction(folder / "prediction.json").text_input == "first"
+
+
+@pytest.mark.usefixtures("headers")
+@pytest.mark.parametrize("error", [TypeError("Quixana"), MemoryError(), StudyError("cannot be had")])
+def test_an_output_that_fails_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(study_outputs, "dicom_sr", fail)
+    folder = write_study_outputs(cases.scored(segmentation=cases.label_map(cases.grid())), cases.study(), tmp_path)
+    assert names(folder) == ["prediction.json", "seg.dcm", "segmentation.nii.gz"]
+    (note,) = document(folder)["notes"]  # type: ignore[misc]
+    assert note.startswith("sr.dcm is left out: ")
+    assert "Quixana" not in note
+
+
+@pytest.mark.usefixtures("headers")
+def test_the_outputs_are_chosen_by_name(tmp_path: Path) -> None:
+    scored = cases.scored(segmentation=cases.label_map(cases.grid()))
+    assert names(write_study_outputs(scored, cases.study(), tmp_path, ())) == ["prediction.json"]
+    folder = write_study_outputs(scored, cases.study(), tmp_path, ("dicom_sr",))
+    assert names(folder) == ["prediction.json", "seg.dcm", "sr.dcm"], "the report refers to the segmentation"
+    with pytest.raises(UsageError, match="unknown output 'dicom'; known: json, dicom_pdf, "):
+        write_study_outputs(scored, cases.study(), tmp_path / "none", ("dicom",))
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(
