@@ -1,6 +1,5 @@
 """A checkpoint and a study -> a prediction on the study's own grid."""
 
-from medfuse.inference.batch import score_studies
 from medfuse.inference.predictor import Predictor
 
-__all__ = ["Predictor", "score_studies"]
+__all__ = ["Predictor"]

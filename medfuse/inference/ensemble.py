@@ -1,18 +1,21 @@
 """Several members, one answer: means of what they say, and how far they are apart."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean, pstdev
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfuse.domain.prediction import Evidence, Finding, ModelIdentity
+from medfuse.domain.prediction import Evidence, Finding, ModelIdentity, TargetPrediction
 from medfuse.errors import CheckpointError
+from medfuse.heads.targets import mean_prediction
+from medfuse.inference.conformal import prediction_set, union
 from medfuse.inference.findings import heaviest
 from medfuse.inference.member import Answer
-from medfuse.model.checkpoint import Checkpoint
+from medfuse.inference.ranked import RankedScores, mean_ranked
+from medfuse.model.checkpoint import Checkpoint, ConformalThresholds
 
 
 def check_alike(checkpoints: Sequence[Checkpoint]) -> None:
@@ -45,36 +48,54 @@ def combined_identity(identities: Sequence[ModelIdentity]) -> ModelIdentity:
     )
 
 
-def merge(answers: Iterable[Answer]) -> Answer:
-    """The mean of the members' probabilities and of their class scores, taken one by one: one volume is in memory.
+def merge(answers: Iterable[Answer], thresholds: Mapping[str, ConformalThresholds] | None = None) -> Answer:
+    """The mean of several answers' probabilities, targets and class scores, taken one by one: one volume is in memory.
 
-    A finding's operating point is the mean of the members' own; it is calibrated when every member's is. Its `spread`
-    is the standard deviation of the members' probabilities (of the population, not of a sample); None for one member.
+    The answers are those of members, of augmented views, or of both. A finding's operating point is the mean of their
+    own; it is calibrated when every one is. Its `spread` is the standard deviation of their probabilities (of the
+    population, not of a sample); None for a single answer. Its prediction set follows from `thresholds`, else it is
+    what any of them cannot rule out.
+
+    Args:
+        answers: One or more.
+        thresholds: Of the mean's own prediction sets, by finding.
     """
     findings: list[tuple[Finding, ...]] = []
-    total: NDArray[np.float32] | None = None
+    targets: list[tuple[TargetPrediction, ...]] = []
+    alone: Answer | None = None
+    scores: NDArray[np.float32] | None = None
+    ranked: list[RankedScores] = []
     for answer in answers:
+        alone = answer if not findings else None
         findings.append(answer.findings)
-        if answer.class_scores is not None:
-            total = answer.class_scores if total is None else total + answer.class_scores
-    if len(findings) == 1:
-        return Answer(findings=findings[0], class_scores=total)
+        targets.append(answer.targets)
+        if isinstance(answer.class_scores, RankedScores):
+            ranked.append(answer.class_scores)
+        elif answer.class_scores is not None:
+            scores = answer.class_scores if scores is None else scores + answer.class_scores
+    if alone is not None:
+        return alone
+    mean_scores = mean_ranked(ranked) if ranked else None if scores is None else scores / np.float32(len(findings))
     return Answer(
-        findings=tuple(_mean(said) for said in zip(*findings, strict=True)),
-        class_scores=None if total is None else total / np.float32(len(findings)),
+        findings=tuple(_mean(said, (thresholds or {}).get(said[0].name)) for said in zip(*findings, strict=True)),
+        class_scores=mean_scores,
+        targets=tuple(mean_prediction(said) for said in zip(*targets, strict=True)),
     )
 
 
-def _mean(said: Sequence[Finding]) -> Finding:
+def _mean(said: Sequence[Finding], thresholds: ConformalThresholds | None) -> Finding:
     probabilities = [finding.probability for finding in said]
     points = [finding.operating_point for finding in said if finding.operating_point is not None]
+    probability = min(1.0, fmean(probabilities))
+    own = None if thresholds is None else prediction_set(probability, thresholds)
     return Finding(
         name=said[0].name,
-        probability=min(1.0, fmean(probabilities)),
+        probability=probability,
         operating_point=fmean(points) if points else None,
         calibrated=all(finding.calibrated for finding in said),
         evidence=_mean_evidence(said),
         spread=pstdev(probabilities),
+        prediction_set=union([finding.prediction_set for finding in said]) if own is None else own,
     )
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from medfuse.domain.prediction import Evidence, Finding
+from medfuse.inference.conformal import prediction_set
 from medfuse.model.checkpoint import Calibration
 
 MOST_EVIDENCE = 8
@@ -32,14 +33,16 @@ def findings_of(
     found = []
     for position, name in enumerate(names):
         fitted = calibration.get(name, Calibration())
-        probability = torch.sigmoid(logits[position].double() / (fitted.temperature or 1.0)).item()
+        probability = torch.sigmoid(torch.tensor(fitted.scaled(logits[position].item()), dtype=torch.double)).item()
+        thresholds = fitted.conformal
         found.append(
             Finding(
                 name=name,
                 probability=probability,
                 operating_point=fitted.operating_point,
-                calibrated=fitted.temperature is not None,
+                calibrated=fitted.is_fitted,
                 evidence=evidence[position],
+                prediction_set=None if thresholds is None else prediction_set(probability, thresholds),
             )
         )
     return tuple(found)

@@ -1,6 +1,6 @@
 """A checkpoint, or the checkpoints of a cross-validation, that answer studies."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +15,13 @@ from medfuse.domain.prediction import ModelIdentity, Prediction, Scored, Segment
 from medfuse.domain.segmentation import Segmentation
 from medfuse.domain.study import Study
 from medfuse.errors import UsageError
+from medfuse.inference.augmented import views_of
 from medfuse.inference.ensemble import check_alike, combined_identity, merge
-from medfuse.inference.member import Member
+from medfuse.inference.familiarity import merged as merged_familiarity
+from medfuse.inference.member import Answer, Member
 from medfuse.inference.restore import restore
 from medfuse.model import checkpoint as checkpoints
-from medfuse.model.checkpoint import Checkpoint
+from medfuse.model.checkpoint import Checkpoint, ConformalThresholds
 from medfuse.preprocess import PreparedStudy, Recipe, prepare_study
 
 IMAGE, TEXT = "image", "text"
@@ -31,26 +33,43 @@ class Predictor:
     Args:
         members: One, or an ensemble, whose mean is the answer.
         without: Inputs to keep from the model: `text`, `image`, or names of channels.
+        augmentations: Further views of each study that every member answers (see `medfuse.inference.augmented`).
+        thresholds: Of the mean's own prediction sets, by finding; without them a set is what any member cannot rule
+            out.
 
     Raises:
         CheckpointError: The members are not of one label set and recipe.
-        UsageError: `without` names no input of the model, or leaves it none.
+        UsageError: `without` names no input of the model, or leaves it none; or `augmentations` is negative.
     """
 
-    def __init__(self, members: Sequence[Member], *, without: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        *,
+        without: Collection[str] = (),
+        augmentations: int = 0,
+        thresholds: Mapping[str, ConformalThresholds] | None = None,
+    ) -> None:
         check_alike([member.checkpoint for member in members])
+        if augmentations < 0:
+            raise UsageError(f"augmentations is {augmentations}; take 0 for the study as it is, or more")
         self.members = tuple(members)
         self.without = frozenset(without)
+        self.thresholds = dict(thresholds or {})
+        self.views = views_of(self.checkpoint, augmentations)
         self._check_without()
 
     @classmethod
-    def from_checkpoint(cls, path: Path, *, device: str = "auto", without: Collection[str] = ()) -> "Predictor":
+    def from_checkpoint(
+        cls, path: Path, *, device: str = "auto", without: Collection[str] = (), augmentations: int = 0
+    ) -> "Predictor":
         """Load a run's best checkpoint, the checkpoint at `path`, or the folds of a cross-validation as an ensemble.
 
         Args:
             path: A run folder, or its `best` or `last`.
             device: `auto`, or what torch calls it (`cpu`, `cuda:1`).
             without: Inputs to keep from the model.
+            augmentations: Further views of each study.
 
         Raises:
             CheckpointError: There is none, it is broken, or the folds differ.
@@ -58,7 +77,9 @@ class Predictor:
         """
         places, on = checkpoints.members(path), _device(device)
         check_alike([checkpoints.describe(place) for place in places])
-        return cls([Member.load(place, on) for place in places], without=without)
+        members = [Member.load(place, on) for place in places]
+        thresholds = checkpoints.read_ensemble(path) if len(places) > 1 else {}
+        return cls(members, without=without, augmentations=augmentations, thresholds=thresholds)
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -89,8 +110,8 @@ class Predictor:
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether there are several members, so that each probability has a spread."""
-        return len(self.members) > 1
+        """Whether there are several members or views, so that each probability has a spread."""
+        return len(self.members) * len(self.views) > 1
 
     def predict(self, study: Study) -> Scored:
         """Answer one study.
@@ -116,7 +137,8 @@ class Predictor:
         case = self._case(prepared)
         study = prepared.study
         begun = perf_counter()
-        answer = merge(member.answer(case) for member in self.members)
+        answer = merge(self._answers(case), self.thresholds)
+        familiarity = merged_familiarity([member.familiarity(case) for member in self.members])
         answered = perf_counter()
         segmentation = None
         if answer.class_scores is not None:
@@ -133,6 +155,8 @@ class Predictor:
             text_input=prepared.text if self._reads_text else "",
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             preparation=prepared.preparation,
+            targets=answer.targets,
+            familiarity=familiarity,
             timings={**prepared.timings, "network": answered - begun, "restore": restored - answered},
         )
         return Scored(
@@ -140,6 +164,16 @@ class Predictor:
             segmentation=segmentation,
             segmentation_series_uid=prepared.reference_series.key if segmentation else None,
         )
+
+    def _answers(self, case: Case) -> Iterator[Answer]:
+        """What each member says of each view, on the grid of the study."""
+        for view in self.views:
+            seen = view.of(case)
+            words_stand = view.keeps_words(case.text)
+            for member in self.members:
+                answer = member.answer(seen)
+                findings = answer.findings if words_stand else tuple(replace(f, evidence=()) for f in answer.findings)
+                yield replace(answer, findings=findings, class_scores=view.undo(answer.class_scores))
 
     @property
     def _reads_text(self) -> bool:

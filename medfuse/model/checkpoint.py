@@ -1,11 +1,13 @@
 """A checkpoint: weights as safetensors, and everything else that scoring needs as JSON. Nothing is unpickled.
 
-DIR/model.safetensors   the weights, without those of a frozen text encoder
-DIR/checkpoint.json     label set, recipe, parts, calibration, hashes, the resolved config
+DIR/model.safetensors         the weights, without those of a frozen text encoder
+DIR/checkpoint.json           label set, recipe, parts, calibration, hashes, the resolved config
+DIR/familiarity.safetensors   where the training studies lie in the image encoder's features; moments, no study's own
 """
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as as_bytes
+from torch import Tensor
 
 from medfuse import __version__
 from medfuse.domain.labels import LabelSet
@@ -23,10 +26,31 @@ from medfuse.errors import CheckpointError
 from medfuse.model.assemble import ModelSpec, assemble
 from medfuse.model.network import FusionNetwork
 from medfuse.preprocess import Recipe
+from medfuse.preprocess.ranges import TrainingRanges
 from medfuse.storage import whole_folder, write_file
 
 SCHEMA_VERSION = 1
 WEIGHTS, DESCRIPTION, MEMBERS = "model.safetensors", "checkpoint.json", "folds.json"
+FAMILIARITY, ENSEMBLE = "familiarity.safetensors", "calibration.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConformalThresholds:
+    """How improbable a state of a finding may be and still not be ruled out; fitted on data kept from training.
+
+    Args:
+        alpha: Share of studies whose true state is ruled out, at most, in the long run, within each state.
+        present: PRESENT is in the set when `1 - p` is at most this; None when nothing may rule it out.
+        absent: ABSENT is in the set when `p` is at most this; None likewise.
+        present_cases: Calibration studies with the finding.
+        absent_cases: Those without.
+    """
+
+    alpha: float
+    present: float | None = None
+    absent: float | None = None
+    present_cases: int = 0
+    absent_cases: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +58,48 @@ class Calibration:
     """How a finding's logit becomes a probability and a call; fitted on the validation split.
 
     Args:
-        temperature: The logit is divided by it; None when the validation split had one class alone.
+        temperature: The logit is divided by it; None when the validation split had one class alone, or with a slope.
         operating_point: Probability from which the finding is called present; None likewise.
+        slope: Of Platt's line, `slope * logit + intercept`, which stands in place of the temperature; None without one.
+        intercept: Of that line.
+        conformal: Thresholds of prediction sets; None where none were fitted.
     """
 
     temperature: float | None = None
     operating_point: float | None = None
+    slope: float | None = None
+    intercept: float = 0.0
+    conformal: ConformalThresholds | None = None
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether probabilities were calibrated."""
+        return self.temperature is not None or self.slope is not None
+
+    def scaled(self, logit: float) -> float:
+        """The calibrated log-odds of a network's logit."""
+        if self.slope is not None:
+            return self.slope * logit + self.intercept
+        return logit / (self.temperature or 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamiliarityThreshold:
+    """From which distance on a study is unlike the training set, and where the training set lies.
+
+    Args:
+        threshold: Distance that a share `false_alarms` of held-out studies exceeds, in the long run.
+        false_alarms: That share.
+        training_studies: Studies that the place of the training set was measured on.
+        held_out_studies: Studies that the threshold was chosen on.
+        sha256: Hash of `familiarity.safetensors`.
+    """
+
+    threshold: float
+    false_alarms: float
+    training_studies: int
+    held_out_studies: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +115,8 @@ class Checkpoint:
         config_sha256: Its hash.
         epoch: The epoch that it was saved after, from 0.
         calibration: By finding.
+        familiarity: When a study counts as unlike the training set; None when that was not measured.
+        ranges: How the training studies look; None when that was not measured.
         text_weights_sha256: Hash of the frozen text encoder that it was trained with; empty for none.
         version: medfuse's version that trained it.
         weights_sha256: Hash of the weights file; filled in by `save`.
@@ -69,6 +131,8 @@ class Checkpoint:
     config_sha256: str = ""
     epoch: int = 0
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
+    familiarity: FamiliarityThreshold | None = None
+    ranges: TrainingRanges | None = None
     text_weights_sha256: str = ""
     version: str = __version__
     weights_sha256: str = ""
@@ -87,6 +151,7 @@ class Checkpoint:
 
 
 _ADAPTER: TypeAdapter[Checkpoint] = TypeAdapter(Checkpoint)
+_CONFORMAL: TypeAdapter[dict[str, ConformalThresholds]] = TypeAdapter(dict[str, ConformalThresholds])
 
 
 def save(
@@ -110,6 +175,66 @@ def save(
         (folder / DESCRIPTION).write_bytes(_ADAPTER.dump_json(stamped, indent=1))
         for name, content in (extra or {}).items():
             (folder / name).write_bytes(content)
+
+
+def amend(directory: Path, checkpoint: Checkpoint, extra: Mapping[str, bytes] | None = None) -> None:
+    """Write a checkpoint anew with another description and the same weights; it is whole at every moment.
+
+    Args:
+        directory: Where it stands.
+        checkpoint: Its new description.
+        extra: Further files by name, which replace those of that name.
+
+    Raises:
+        StorageError: It cannot be written; the old one is untouched.
+    """
+    with whole_folder(directory) as folder:
+        for file in sorted(directory.iterdir()):
+            shutil.copyfile(file, folder / file.name)
+        (folder / DESCRIPTION).write_bytes(_ADAPTER.dump_json(checkpoint, indent=1))
+        for name, content in (extra or {}).items():
+            (folder / name).write_bytes(content)
+
+
+def read_familiarity(directory: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Where the training set lies; empty for a checkpoint that does not know.
+
+    Raises:
+        CheckpointError: The file is missing, altered, or broken.
+    """
+    if checkpoint.familiarity is None:
+        return {}
+    path = directory / FAMILIARITY
+    try:
+        if _file_hash(path) != checkpoint.familiarity.sha256:
+            raise CheckpointError(f"{path} is not the file that {DESCRIPTION} describes (other hash); copy both again")
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read ({type(error).__name__}); copy the checkpoint again") from error
+
+
+def read_ensemble(path: Path) -> dict[str, ConformalThresholds]:
+    """The thresholds of prediction sets of a cross-validation's ensemble, by finding; empty where none were fitted.
+
+    Raises:
+        CheckpointError: The file is broken.
+    """
+    if not (path / ENSEMBLE).is_file():
+        return {}
+    try:
+        return _CONFORMAL.validate_json((path / ENSEMBLE).read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path / ENSEMBLE} is broken; medfuse calibrate writes it anew") from error
+
+
+def write_ensemble(path: Path, thresholds: Mapping[str, ConformalThresholds]) -> None:
+    """Keep the thresholds of prediction sets of a cross-validation's ensemble.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    content = _CONFORMAL.dump_json(dict(thresholds), indent=1)
+    write_file(path / ENSEMBLE, lambda aside: aside.write_bytes(content))
 
 
 def describe(directory: Path) -> Checkpoint:

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from medfuse.domain import Evidence, Finding, ModelIdentity, Study
+from medfuse.domain import Evidence, Finding, LabelValue, ModelIdentity, Study
 from medfuse.errors import CheckpointError, UsageError
 from medfuse.inference import Predictor, predictor
 from medfuse.inference.ensemble import combined_identity, merge
 from medfuse.inference.member import Answer, Member
-from medfuse.model.checkpoint import Checkpoint
+from medfuse.model.checkpoint import Checkpoint, ConformalThresholds
 from medfuse.preprocess import ChannelRule, Recipe
 from tests.parts import LABELS, SIZE, make_network, make_spec
 
@@ -46,6 +46,17 @@ def test_a_member_that_is_not_calibrated_uncalibrates_the_mean() -> None:
     (finding,) = merge([answer(0.2, None, 0.1), answer(0.6, 0.6, 0.3)]).findings
     assert not finding.calibrated
     assert finding.operating_point == 0.6
+
+
+def test_the_mean_has_its_own_prediction_set_or_what_no_member_rules_out() -> None:
+    sure, unsure = (LabelValue.PRESENT,), (LabelValue.PRESENT, LabelValue.ABSENT)
+    answers = [
+        replace(one, findings=(replace(one.findings[0], prediction_set=kept),))
+        for one, kept in ((answer(0.7, None, 0.1), sure), (answer(0.9, None, 0.3), unsure))
+    ]
+    assert merge(answers).findings[0].prediction_set == unsure
+    thresholds = {"large": ConformalThresholds(alpha=0.1, present=0.25, absent=0.5)}
+    assert merge(answers, thresholds).findings[0].prediction_set == sure
 
 
 def test_the_identity_follows_from_all_members() -> None:
@@ -95,7 +106,7 @@ def test_a_study_is_prepared_once_for_all_members(tiny_bert: Path, monkeypatch: 
 
     def prepare(study: Study, recipe: Recipe) -> SimpleNamespace:
         prepared.append(study.study_instance_uid)
-        return SimpleNamespace(study=study, grid=None, source_grid=None, timings={})
+        return SimpleNamespace(study=study, grid=None, source_grid=None, timings={}, text="")
 
     def answers(one: Member, case: object) -> Answer:
         answered.append(one)

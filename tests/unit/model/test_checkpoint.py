@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from medfuse.errors import CheckpointError, StorageError
 from medfuse.model import checkpoint as checkpoints
-from medfuse.model.checkpoint import Calibration, Checkpoint
+from medfuse.model.checkpoint import Calibration, Checkpoint, ConformalThresholds, FamiliarityThreshold
 from medfuse.preprocess import ChannelRule, Recipe, Window, rules
 from tests.parts import LABELS, make_batch, make_network, make_spec
 
@@ -123,3 +123,58 @@ def test_a_preset_stands_written_out_in_a_checkpoint(saved: Path, monkeypatch: p
     written = TypeAdapter(Checkpoint).dump_json(replace(checkpoint, recipe=recipe))
     monkeypatch.setattr(rules, "PRESETS", {})
     assert TypeAdapter(Checkpoint).validate_json(written).recipe.channels == (rule,)
+
+
+def test_it_is_amended_whole(saved: Path) -> None:
+    before = (saved / "model.safetensors").read_bytes()
+    described = checkpoints.describe(saved)
+    thresholds = ConformalThresholds(alpha=0.1, present=0.4, present_cases=20)
+    fitted = {"large": Calibration(slope=2.0, intercept=-1.0, conformal=thresholds)}
+    checkpoints.amend(saved, replace(described, calibration=fitted), {"more": b"1"})
+    again, _ = checkpoints.load(saved)
+    assert again.calibration == fitted
+    assert again.weights_sha256 == described.weights_sha256
+    assert (saved / "model.safetensors").read_bytes() == before
+    assert (saved / "more").read_bytes() == b"1"
+    assert [path.name for path in saved.parent.iterdir()] == ["best"]
+
+
+def test_an_older_checkpoint_knows_no_familiarity(saved: Path) -> None:
+    content = json.loads((saved / "checkpoint.json").read_text())
+    for key in ("familiarity", "ranges"):
+        del content[key]
+    for key in ("slope", "intercept", "conformal"):
+        del content["calibration"]["large"][key]
+    (saved / "checkpoint.json").write_text(json.dumps(content))
+    described = checkpoints.describe(saved)
+    assert described.familiarity is None
+    assert checkpoints.read_familiarity(saved, described) == {}
+    assert described.calibration["large"].scaled(3.0) == 2.0
+
+
+def test_an_altered_familiarity_file_is_refused(saved: Path) -> None:
+    from safetensors.torch import save
+
+    known = FamiliarityThreshold(threshold=1.5, false_alarms=0.01, training_studies=9, held_out_studies=3, sha256="0")
+    described = replace(checkpoints.describe(saved), familiarity=known)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        checkpoints.read_familiarity(saved, described)
+    (saved / "familiarity.safetensors").write_bytes(save({"mean": torch.zeros(2)}))
+    with pytest.raises(CheckpointError, match="other hash"):
+        checkpoints.read_familiarity(saved, described)
+
+
+def test_the_thresholds_of_an_ensemble_come_back(tmp_path: Path) -> None:
+    assert checkpoints.read_ensemble(tmp_path) == {}
+    given = {"large": ConformalThresholds(alpha=0.1, absent=0.3, absent_cases=40)}
+    checkpoints.write_ensemble(tmp_path, given)
+    assert checkpoints.read_ensemble(tmp_path) == given
+    (tmp_path / "calibration.json").write_text("[")
+    with pytest.raises(CheckpointError, match="broken"):
+        checkpoints.read_ensemble(tmp_path)
+
+
+def test_a_line_scales_in_place_of_a_temperature() -> None:
+    assert Calibration(slope=2.0, intercept=-1.0).scaled(3.0) == 5.0
+    assert Calibration().scaled(3.0) == 3.0
+    assert [Calibration().is_fitted, Calibration(slope=1.0).is_fitted] == [False, True]
