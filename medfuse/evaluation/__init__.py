@@ -6,19 +6,19 @@ labels and delineations, `evaluate` makes the figures, `write_evaluation` and `r
 
 from medfuse.evaluation.cases import Case
 from medfuse.evaluation.compare import Difference, compare
-from medfuse.evaluation.evaluate import Subject, evaluate
+from medfuse.evaluation.evaluate import Asked, Subject, evaluate
+from medfuse.evaluation.figures import FindingFigures, FoldFigures, SegmentFigures, TargetFigures
 from medfuse.evaluation.folds import evaluate_folds
 from medfuse.evaluation.report import (
     EvaluationReport,
-    FindingFigures,
-    FoldFigures,
-    SegmentFigures,
+    evaluation_schema,
     read_evaluation,
     write_evaluation,
 )
 from medfuse.evaluation.table import render
 
 __all__ = [
+    "Asked",
     "Case",
     "Difference",
     "EvaluationReport",
@@ -26,9 +26,11 @@ __all__ = [
     "FoldFigures",
     "SegmentFigures",
     "Subject",
+    "TargetFigures",
     "compare",
     "evaluate",
     "evaluate_folds",
+    "evaluation_schema",
     "read_evaluation",
     "render",
     "write_evaluation",

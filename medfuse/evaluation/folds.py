@@ -6,9 +6,14 @@ from dataclasses import replace
 from medfuse.domain import ModelIdentity
 from medfuse.errors import UsageError
 from medfuse.evaluation.cases import Case
-from medfuse.evaluation.evaluate import Resampling, evaluate, finding_auroc, mean_dice, segment_dice
-from medfuse.evaluation.report import EvaluationReport, FoldFigures
+from medfuse.evaluation.evaluate import NOTHING_MORE, Asked, evaluate
+from medfuse.evaluation.figures import FoldFigures
+from medfuse.evaluation.findings import auroc_of, conformal_of, told
+from medfuse.evaluation.report import EvaluationReport
+from medfuse.evaluation.resampling import Resampling
 from medfuse.evaluation.run import Collected
+from medfuse.evaluation.segments import mean_dice, segment_dice
+from medfuse.metrics.weighted import weighted_calibration_error
 
 POOLED = "OUT-OF-FOLD: each study is scored by the fold that did not train on it, at that fold's operating points"
 
@@ -41,6 +46,7 @@ def evaluate_folds(
     collected: Mapping[str, Collected],
     model: ModelIdentity,
     *,
+    asked: Asked = NOTHING_MORE,
     draws: int = 2000,
     seed: int = 0,
     on_progress: Callable[[], None] | None = None,
@@ -50,6 +56,7 @@ def evaluate_folds(
     Args:
         collected: Fold -> its test set, scored by its model.
         model: The identity of the whole.
+        asked: What is wanted beside the usual figures.
         draws: Number of bootstrap resamples.
         seed: Of the resampling.
         on_progress: Called after each finding and each segment.
@@ -59,7 +66,13 @@ def evaluate_folds(
     """
     pooled = pool(collected, model)
     report = evaluate(
-        pooled.cases, pooled.subject, rejected=pooled.rejected, draws=draws, seed=seed, on_progress=on_progress
+        pooled.cases,
+        pooled.subject,
+        rejected=pooled.rejected,
+        asked=asked,
+        draws=draws,
+        seed=seed,
+        on_progress=on_progress,
     )
     resampling = Resampling(draws=draws, seed=seed)
     folds = tuple(_figures(name, fold.cases, pooled, resampling) for name, fold in collected.items())
@@ -68,11 +81,18 @@ def evaluate_folds(
 
 def _figures(name: str, cases: Sequence[Case], pooled: Collected, resampling: Resampling) -> FoldFigures:
     labels = pooled.subject.label_set
+    used = {finding: told(finding, cases) for finding in labels.findings}
+    conformal = {finding: conformal_of(finding, each, resampling) for finding, each in used.items()}
     return FoldFigures(
         name=name,
         studies=len(cases),
         patients=len({case.patient_key for case in cases}),
-        auroc={finding: finding_auroc(finding, cases, resampling) for finding in labels.findings},
+        auroc={finding: auroc_of(each, resampling) for finding, each in used.items()},
         dice={segment: segment_dice(segment, cases, resampling) for segment in labels.segments},
         mean_dice=mean_dice(labels.segments, cases, resampling),
+        coverage={finding: sets.coverage for finding, sets in conformal.items() if sets is not None},
+        ece={
+            finding: resampling.weigh(weighted_calibration_error(each.truth, each.said), each.cases, each.one_class)
+            for finding, each in used.items()
+        },
     )

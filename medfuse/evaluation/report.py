@@ -1,8 +1,12 @@
-"""What an evaluation found, as a record and as JSON. The cases travel with it: every figure can be made again."""
+"""What an evaluation found, as a record and as JSON. The cases travel with it: every figure can be made again.
+
+`evaluation_schema` is the JSON Schema of the file; `medfuse.evaluation.figures` explains each field.
+"""
 
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -10,6 +14,15 @@ from medfuse import __version__
 from medfuse.domain import ModelIdentity, Rejected
 from medfuse.errors import UsageError
 from medfuse.evaluation.cases import Case
+from medfuse.evaluation.figures import (
+    Failure,
+    FindingFigures,
+    FoldFigures,
+    SegmentFigures,
+    SiteFigures,
+    Subgroups,
+    TargetFigures,
+)
 from medfuse.metrics import Estimate
 from medfuse.storage import write_file
 
@@ -17,81 +30,6 @@ SCHEMA_VERSION = 1
 """Rises when a reader of the older version could misread the file."""
 
 RESEARCH_USE = "Research software: these figures describe a model on the data named here, and license no clinical use."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FindingFigures:
-    """How well one finding is told.
-
-    Args:
-        name: Of the finding.
-        present: Number of studies labelled PRESENT.
-        absent: Number labelled ABSENT.
-        uncertain: Number labelled UNCERTAIN; they take no part.
-        not_assessed: Number without a label; they take no part.
-        operating_point: Probability from which the finding is called; from the checkpoint, chosen on validation.
-        calibrated: Whether the probabilities were calibrated on data that the model did not train on.
-        auroc: Over `present + absent` studies.
-        average_precision: Over the same.
-        sensitivity: Over the `present` studies, at the operating point.
-        specificity: Over the `absent` studies, at the operating point.
-    """
-
-    name: str
-    present: int
-    absent: int
-    uncertain: int
-    not_assessed: int
-    operating_point: float | None
-    calibrated: bool
-    auroc: Estimate
-    average_precision: Estimate
-    sensitivity: Estimate
-    specificity: Estimate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentFigures:
-    """How well one segment is delineated.
-
-    Args:
-        name: Of the segment.
-        dice: Mean over the studies that have a delineation of it.
-        hd95_mm: Mean over the same studies, mm.
-        both_empty: Studies where neither mask has a voxel: Dice 1, HD95 0.
-        missed: Studies where only the prediction is empty: Dice 0, HD95 the diagonal of the grid.
-        invented: Studies where only the reference is empty: the same values.
-        without_reference: Studies that take no part, for want of a delineation or of a prediction.
-    """
-
-    name: str
-    dice: Estimate
-    hd95_mm: Estimate
-    both_empty: int
-    missed: int
-    invented: int
-    without_reference: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoldFigures:
-    """One fold of a cross-validation on its own test set.
-
-    Args:
-        name: Of the fold.
-        studies: Number of scored studies.
-        patients: Number of their patients.
-        auroc: Of each finding.
-        dice: Mean over the studies that have a delineation of it, of each segment.
-        mean_dice: As in `EvaluationReport`.
-    """
-
-    name: str
-    studies: int
-    patients: int
-    auroc: dict[str, Estimate]
-    dice: dict[str, Estimate]
-    mean_dice: Estimate | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +53,14 @@ class EvaluationReport:
         created_at: ISO 8601, UTC.
         without: Inputs that were kept from the model.
         folds: Of a cross-validation, each fold by itself; the other figures are of all test sets pooled.
+        targets: In the order of the label set.
+        subgroups: One a column that was asked for.
+        sites: Generalisation to sites that were left out of training; None unless asked for.
+        failures: The studies to look at, of each kind and name the worst first.
+        point_rule: How the operating points were chosen on validation; empty: as the checkpoint has them.
+        tolerance_mm: Of the surface Dice.
+        familiar: Number of studies that the checkpoint finds like its training set; None where it does not know.
+        unfamiliar: Number of the others.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -138,6 +84,14 @@ class EvaluationReport:
     cases: tuple[Case, ...] = field(default=(), repr=False)
     without: tuple[str, ...] = ()
     folds: tuple[FoldFigures, ...] = ()
+    targets: tuple[TargetFigures, ...] = ()
+    subgroups: tuple[Subgroups, ...] = ()
+    sites: SiteFigures | None = None
+    failures: tuple[Failure, ...] = ()
+    point_rule: str = ""
+    tolerance_mm: float | None = None
+    familiar: int | None = None
+    unfamiliar: int | None = None
 
 
 def write_evaluation(report: EvaluationReport, path: Path) -> None:
@@ -169,6 +123,11 @@ def read_evaluation(path: Path) -> EvaluationReport:
             f"{path} has schema_version {report.schema_version}, expected at most {SCHEMA_VERSION}; update medfuse"
         )
     return report
+
+
+def evaluation_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of what `write_evaluation` writes."""
+    return _adapter().json_schema(mode="serialization")
 
 
 @functools.cache

@@ -1,4 +1,7 @@
-"""An evaluation for the terminal: rich tables that fit 80 columns; each figure with its interval and its n."""
+"""An evaluation for the terminal: rich tables that fit 80 columns; each figure with its interval and its n.
+
+The terminal shows what a reader asks first; curves, bins and points are in the JSON.
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,7 +9,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medfuse.evaluation.report import EvaluationReport, FindingFigures, FoldFigures, SegmentFigures
+from medfuse.evaluation.figures import (
+    FindingFigures,
+    FoldFigures,
+    GroupFigures,
+    SegmentFigures,
+    SiteFigures,
+    Subgroups,
+)
+from medfuse.evaluation.report import EvaluationReport
 from medfuse.metrics import Estimate
 
 
@@ -18,8 +29,14 @@ def render(report: EvaluationReport) -> RenderableType:
         parts.append(_finding_table(report))
     if report.segments:
         parts.append(_segment_table(report))
+    if report.targets:
+        parts.append(_target_table(report))
     if report.folds:
         parts.append(_fold_table(report))
+    for subgroups in report.subgroups:
+        parts += [_group_table(subgroups, report), *(Text(line) for line in gap_lines(subgroups))]
+    if report.sites is not None:
+        parts += [_site_table(report.sites, report), *(Text(line) for line in site_lines(report.sites))]
     parts += [Text(f"  {line}", style="dim") for line in _reasons(report)]
     if report.rejected:
         parts.append(_rejected_table(report))
@@ -63,6 +80,66 @@ def _segment_table(report: EvaluationReport) -> Table:
     if report.mean_dice is not None and len(report.segments) > 1:
         _add(table, ("mean of segments",), {"Dice": report.mean_dice})
     return table
+
+
+def _target_table(report: EvaluationReport) -> Table:
+    table = _figure_table("target", report.confidence)
+    for figures in report.targets:
+        unit = f", {figures.unit}" if figures.unit else ""
+        _add(table, (figures.name, f"{figures.kind.lower()}{unit}"), figures.measures)
+    return table
+
+
+def _group_table(subgroups: Subgroups, report: EvaluationReport) -> Table:
+    table = _figure_table(f"by {subgroups.column}", report.confidence)
+    for group in subgroups.groups:
+        _add(table, _of_group(group), _marked(group))
+    return table
+
+
+def _site_table(sites: SiteFigures, report: EvaluationReport) -> Table:
+    table = _figure_table(f"left-out {sites.column}", report.confidence)
+    for site in sites.sites:
+        _add(table, _of_group(site), _marked(site))
+    return table
+
+
+def _of_group(group: GroupFigures) -> tuple[str, ...]:
+    return group.value, f"{group.studies} studies", f"{group.patients} patients"
+
+
+def _marked(group: GroupFigures) -> dict[str, Estimate]:
+    """The figures of a group; those of few patients are marked."""
+    return {f"{name}{' (few)' if name in group.few else ''}": each for name, each in group.measures.items()}
+
+
+def gap_lines(subgroups: Subgroups) -> list[str]:
+    """What the gaps between groups come to, in words."""
+    few = sum(bool(group.few) for group in subgroups.groups)
+    lines = [f"  (few): {few} groups have figures of few patients, which are not compared"] if few else []
+    first = [gap for gap in subgroups.gaps if gap.measure == subgroups.worst]
+    if not first:
+        return [*lines, f"  by {subgroups.column}: no two groups can be compared"]
+    gap = first[0]
+    value, interval, _, _ = render_value(gap.difference)
+    certain = gap.difference.low is not None and gap.difference.low > 0
+    said = "zero is outside its interval" if certain else "it may be chance"
+    return [
+        *lines,
+        f"  worst gap by {subgroups.column}: {gap.measure}, {value} ({interval}) between {gap.best} and {gap.worst}; "
+        f"{said}, and it is the largest of {gap.pairs} pairs",
+    ]
+
+
+def site_lines(sites: SiteFigures) -> list[str]:
+    """The mean over sites and their spread."""
+    lines = []
+    for name, mean in sites.mean.items():
+        spread = f", standard deviation {sites.spread[name]:.3f}" if name in sites.spread else ""
+        lines.append(
+            f"  {name} of sites: mean {mean:.3f}{spread}, from {sites.lowest[name]:.3f} to {sites.highest[name]:.3f}"
+        )
+    return lines
 
 
 def _fold_table(report: EvaluationReport) -> Table:
@@ -122,16 +199,44 @@ def _named(report: EvaluationReport) -> Iterable[tuple[str, Estimate]]:
         yield from ((f"{finding.name}, {measure}", estimate) for measure, estimate in _of_finding(finding).items())
     for segment in report.segments:
         yield from ((f"{segment.name}, {measure}", estimate) for measure, estimate in _of_segment(segment).items())
+    for target in report.targets:
+        yield from ((f"{target.name}, {measure}", estimate) for measure, estimate in target.measures.items())
 
 
 def _of_finding(figures: FindingFigures) -> dict[str, Estimate]:
-    return {
+    shown: dict[str, Estimate | None] = {
         "AUROC": figures.auroc,
         "average precision": figures.average_precision,
         "sensitivity": figures.sensitivity,
         "specificity": figures.specificity,
     }
+    if figures.calls is not None:
+        shown |= {"PPV": figures.ppv, "NPV": figures.npv, "F1": figures.f1, "MCC": figures.mcc}
+    if figures.calibration is not None and figures.auroc.n:
+        if figures.uncalibrated is not None:
+            shown["ECE before scaling"] = figures.uncalibrated.ece
+        shown |= {
+            "ECE": figures.calibration.ece,
+            "Brier": figures.calibration.brier,
+            "calibration slope": figures.calibration.slope,
+        }
+    if figures.selective is not None:
+        shown["area under risk"] = figures.selective.area
+    if figures.conformal is not None:
+        shown |= {"set coverage": figures.conformal.coverage, "sets of one": figures.conformal.sure}
+    return {name: estimate for name, estimate in shown.items() if estimate is not None}
 
 
 def _of_segment(figures: SegmentFigures) -> dict[str, Estimate]:
-    return {"Dice": figures.dice, "HD95 mm": figures.hd95_mm}
+    shown: dict[str, Estimate | None] = {"Dice": figures.dice, "HD95 mm": figures.hd95_mm}
+    if figures.surface_dice is not None and figures.surface_dice.n:
+        shown[f"surface Dice {figures.tolerance_mm:g} mm"] = figures.surface_dice
+    if figures.volume_relative_error is not None and figures.volume_relative_error.n:
+        shown["volume error"] = figures.volume_relative_error
+    if figures.detection is not None:
+        shown |= {
+            "lesions found": figures.detection.sensitivity,
+            "false alarms a study": figures.detection.false_positives,
+            "FROC score": figures.detection.froc_score,
+        }
+    return {name: estimate for name, estimate in shown.items() if estimate is not None}
