@@ -63,7 +63,9 @@ def receive(
     if (checkpoint is None) != (results is None):
         raise UsageError("--checkpoint and --results go together: the model, and the folder for what it says")
     if checkpoint is not None and results is not None:
-        _check_checkpoint(checkpoint)
+        from medfuse.cli.score import check_checkpoint
+
+        check_checkpoint(checkpoint)
         if results.resolve().is_relative_to(output.resolve()) or output.resolve().is_relative_to(results.resolve()):
             raise UsageError("--results and --output lie in each other; choose two folders side by side")
     options = ListenOptions(
@@ -125,19 +127,24 @@ def scorer(checkpoint: Path, results: Path, device: str) -> "Iterator[Score]":
     from medfuse.batch import ModelOptions, StageFactories
 
     factories = StageFactories.of(ModelOptions(checkpoints=(checkpoint,), device=device), results, None)
-    with _Scorer(factories, results) as score:
+    with StudyScorer(factories, results) as score:
         yield score
 
 
-class _Scorer:
-    """Scores one finished study after the other into an open folder of results."""
+class StudyScorer:
+    """Scores one finished study after the other into an open folder of results; a context manager.
+
+    Args:
+        factories: What scores.
+        results: Folder for the results.
+    """
 
     def __init__(self, factories: "StageFactories", results: Path) -> None:
         self._factories = factories
         self._results = results
         self._session: ScoringSession | None = None
 
-    def __enter__(self) -> "_Scorer":
+    def __enter__(self) -> "StudyScorer":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -227,12 +234,6 @@ def _told_to_stop() -> "Iterator[threading.Event]":
     finally:
         for known, handler in former.items():
             signal.signal(known, handler)  # type: ignore[arg-type]
-
-
-def _check_checkpoint(path: Path) -> None:
-    """Refuse a folder without a checkpoint now, not when the first study is finished; torch is not loaded for it."""
-    if not any((folder / "checkpoint.json").is_file() for folder in (path, path / "best", path / "last")):
-        raise UsageError(f"{path} holds no checkpoint; give a run folder of medfuse train, or its best/ or last/")
 
 
 def _title(text: str) -> str:

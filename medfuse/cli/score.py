@@ -39,8 +39,8 @@ def score(
         typer.Argument(
             metavar=_ARGUMENTS,
             help="Run folders (or best/, last/; folds and several runs answer as one ensemble), then what to "
-            "score: a folder, a manifest (CSV), or a server's query: https://HOST/PATH?StudyDate=20240101-, or NAME?... "
-            "with a name from the servers' file.",
+            "score: a folder, a manifest (CSV), or a server's query: https://HOST/PATH?StudyDate=20240101-, or "
+            "NAME?... with a name from the servers' file.",
             show_default=False,
         ),
     ] = None,
@@ -105,7 +105,7 @@ def score(
     settings = {"outputs": names, "augmentations": augmentations, "gates": dict(policy.actions), **dict(more)}
     options = SessionOptions(limits=_limits(study_seconds, study_memory), policy=policy, settings=settings)
     factories = StageFactories.of(model, output, names)
-    with ScoringSession(output, factories, options) as session, _opened(source, servers) as found:
+    with _opened(source, servers) as found, ScoringSession(output, factories, options) as session:
         outcomes = run(session, found, again=again, retry=retry or ())
     if outcomes["rejected"]:
         raise typer.Exit(1)
@@ -173,10 +173,21 @@ def _split(arguments: "Sequence[str]") -> tuple[tuple[Path, ...], str]:
     if len(arguments) < 2:
         raise UsageError(f"expected {_ARGUMENTS}, or --status DIR; see medfuse score --help")
     *places, source = arguments
-    for place in map(Path, places):
-        if not place.is_dir():
-            raise UsageError(f"{place} holds no checkpoint; give a run folder of medfuse train, or its best/ or last/")
+    for place in places:
+        check_checkpoint(Path(place))
     return tuple(map(Path, places)), source
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse a folder without a checkpoint at once; torch is not loaded for it.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if (path / "folds.json").is_file() or (path / "fold-0").is_dir():
+        return
+    if not any((folder / "checkpoint.json").is_file() for folder in (path, path / "best", path / "last")):
+        raise UsageError(f"{path} holds no checkpoint; give a run folder of medfuse train, or its best/ or last/")
 
 
 @contextmanager
