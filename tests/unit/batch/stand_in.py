@@ -100,6 +100,11 @@ def writing(output: Path) -> tuple[Any, None]:
     return slowly, None
 
 
+def plain_writing(output: Path) -> tuple[Any, None]:
+    """The stage that writes, whatever the study."""
+    return writing_stage(output, None)
+
+
 def broken() -> tuple[Any, None]:
     """A stage that cannot be built."""
     raise StudyError("no model here")

@@ -1,40 +1,33 @@
+"""What the words behind `medfuse score` mean."""
+
 from pathlib import Path
 
 import pytest
 
-from medfuse.cli.score import is_done
-from medfuse.outputs import ScoreRow
-
-WEIGHTS = "abcdef012345" + "0" * 52
+from medfuse.cli.score import check_checkpoint, query_of
+from medfuse.errors import UsageError
 
 
-def row(model: str, status: str = "scored") -> ScoreRow:
-    return ScoreRow(
-        study_instance_uid="1.2",
-        accession_number="",
-        status=status,  # type: ignore[arg-type]
-        reason="",
-        model=model,
-        probabilities={},
-        volumes_mm3={},
-    )
+def test_a_query_is_asked_in_the_words_of_qido() -> None:
+    query, limit = query_of("StudyDate=20240101-20240131&ModalitiesInStudy=CT&StudyDescription=CT%20Thorax*&limit=5")
+    assert query.filters() == {
+        "ModalitiesInStudy": "CT",
+        "StudyDate": "20240101-20240131",
+        "StudyDescription": "CT Thorax*",
+    }
+    assert limit == 5
 
 
-@pytest.mark.parametrize(
-    ("model", "status", "done"),
-    [
-        ("made@abcdef012345", "scored", True),
-        ("made@abcdef012345", "rejected", False),
-        ("made@bbbbbbbbbbbb", "scored", False),
-        ("made@", "scored", False),
-        ("", "scored", False),
-    ],
-)
-def test_only_what_this_model_scored_is_done(tmp_path: Path, model: str, status: str, done: bool) -> None:
-    (tmp_path / "1.2").mkdir()
-    (tmp_path / "1.2" / "prediction.json").touch()
-    assert is_done(row(model, status), WEIGHTS, tmp_path) is done
+@pytest.mark.parametrize("text", ["", "limit=3", "limit=none&StudyDate=20240101", "Rows=3", "StudyDate=yesterday"])
+def test_a_query_that_cannot_be_asked_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        query_of(text)
 
 
-def test_a_result_whose_files_are_gone_is_not_done(tmp_path: Path) -> None:
-    assert not is_done(row("made@abcdef012345"), WEIGHTS, tmp_path)
+@pytest.mark.parametrize("place", ["checkpoint.json", "best/checkpoint.json", "last/checkpoint.json", "folds.json"])
+def test_a_folder_with_a_checkpoint_passes(tmp_path: Path, place: str) -> None:
+    with pytest.raises(UsageError, match="no checkpoint"):
+        check_checkpoint(tmp_path)
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).touch()
+    check_checkpoint(tmp_path)
