@@ -1,29 +1,25 @@
 """One network's answer to one prepared study."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from medfuse.data.collate import collate
-from medfuse.data.samples import Case, sample_of
+from medfuse.data.samples import Case
 from medfuse.domain.prediction import Familiarity, Finding, TargetPrediction
 from medfuse.errors import CheckpointError
-from medfuse.heads.targets import mean_outputs, read_out, shown_in
+from medfuse.heads.targets import mean_outputs, read_out
+from medfuse.inference.engines import Engine, PrecisionChoice, PyTorchEngine, engine_for
 from medfuse.inference.familiarity import Features, TrainingSet, features_of
 from medfuse.inference.findings import evidence_of, findings_of
 from medfuse.inference.ranked import RankedScores
-from medfuse.inference.sliding_window import Blend, Index, batched, merge_findings, window_starts
+from medfuse.inference.sliding_window import merge_findings
+from medfuse.inference.windows import answer_windows
 from medfuse.model import FusionNetwork
 from medfuse.model import checkpoint as checkpoints
 from medfuse.model.checkpoint import Checkpoint
-from medfuse.tensors import ModelOutput, TextTokens
-
-WINDOWS_A_BATCH = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,6 +48,8 @@ class Member:
         network: Its weights.
         device: Where it runs.
         training_set: Where its training studies lie; None where that is not known.
+        engine: Runs the network over windows; PyTorch in fp32 when left out. What is not read in windows (`embed`, the
+            explanations) stays with the network itself.
     """
 
     def __init__(
@@ -60,21 +58,38 @@ class Member:
         network: FusionNetwork,
         device: torch.device,
         training_set: TrainingSet | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.device = device
         self.network = network.to(device).eval()
         self.training_set = training_set
+        self.engine = engine or PyTorchEngine(self.network, checkpoint.recipe.size)
 
     @classmethod
-    def load(cls, directory: Path, device: torch.device) -> "Member":
+    def load(
+        cls,
+        directory: Path,
+        device: torch.device,
+        *,
+        engine: str = "pytorch",
+        precision: PrecisionChoice = "fp32",
+    ) -> "Member":
         """The member of a checkpoint's folder.
+
+        Args:
+            directory: The checkpoint.
+            device: Where the network runs.
+            engine: A name of `medfuse.inference.engines.ENGINES`, or `auto`.
+            precision: fp32, bf16, or auto.
 
         Raises:
             CheckpointError: It is missing or broken.
+            UsageError: There is no such engine or precision.
         """
         checkpoint, network = checkpoints.load(directory)
-        return cls(checkpoint, network, device, _training_set(directory, checkpoint))
+        runs = engine_for(network.to(device), checkpoint.recipe.size, engine=engine, precision=precision)
+        return cls(checkpoint, network, device, _training_set(directory, checkpoint), runs)
 
     def embed(self, case: Case) -> Features | None:
         """The pooled image features of a study, shape `(D,)`; None without an image."""
@@ -90,44 +105,20 @@ class Member:
     @torch.inference_mode()
     def answer(self, case: Case) -> Answer:
         """Answer a study, window by window."""
-        label_set, shape = self.checkpoint.label_set, _grid_shape(case)
-        delineates = self.network.segmentation is not None and bool(case.channel_present.any())
-        blend = Blend.over(len(label_set.segments) + 1, shape) if delineates else None
-        logits: list[Tensor] = []
-        attention: list[Tensor] = []
-        outputs: list[dict[str, Tensor]] = []
-        shown: list[float] = []
-        tokens: TextTokens | None = None
-        for starts in batched(window_starts(shape, self.checkpoint.recipe.size), WINDOWS_A_BATCH):
-            output, tokens = self._run(case, starts)
-            logits += list(output.finding_logits.cpu())
-            attention += list(output.text_attention.cpu())
-            outputs += [
-                {name: value[row].cpu() for name, value in output.target_outputs.items()} for row in range(len(starts))
-            ]
-            shown += shown_in(output).tolist()
-            if blend is not None and output.segment_logits is not None:
-                for start, scores in zip(starts, output.segment_logits.float().softmax(dim=1).cpu(), strict=True):
-                    blend.add(scores, start)
-        merged, window = merge_findings(logits)
+        label_set = self.checkpoint.label_set
+        said = answer_windows(self.engine, case, self.checkpoint.recipe, label_set)
+        merged, window = merge_findings(list(said.finding_logits))
         evidence = [
-            evidence_of(attention[source][finding], tokens.offsets[0].cpu(), case.text) if tokens is not None else ()
+            evidence_of(said.text_attention[source, finding], said.offsets, case.text)
             for finding, source in enumerate(window.tolist())
         ]
-        read = mean_outputs(outputs, shown) if label_set.targets else {}
+        read = mean_outputs(said.target_outputs, said.shown) if label_set.targets else {}
         return Answer(
             findings=findings_of(label_set.findings, merged, self.checkpoint.calibration, evidence),
-            class_scores=None if blend is None else blend.mean(),
+            class_scores=said.class_scores,
             targets=tuple(read_out(target, read[target.name]) for target in label_set.targets),
             logits=merged.double().numpy(),
         )
-
-    def _run(self, case: Case, starts: Sequence[Index]) -> tuple[ModelOutput, TextTokens]:
-        encoder = self.network.text_encoder
-        recipe, label_set = self.checkpoint.recipe, self.checkpoint.label_set
-        samples = [sample_of(case, recipe.size, label_set, start=start) for start in starts]
-        batch = collate(samples, encoder.tokenize if encoder else None).to(self.device)
-        return self.network(batch), batch.text
 
 
 def _training_set(directory: Path, checkpoint: Checkpoint) -> TrainingSet | None:
@@ -140,8 +131,3 @@ def _training_set(directory: Path, checkpoint: Checkpoint) -> TrainingSet | None
         raise CheckpointError(
             f"{directory / checkpoints.FAMILIARITY} lacks {error}; medfuse calibrate writes it anew"
         ) from error
-
-
-def _grid_shape(case: Case) -> Index:
-    i, j, k = case.image.shape[1:]
-    return i, j, k

@@ -16,6 +16,7 @@ from medfuse.domain.segmentation import Segmentation
 from medfuse.domain.study import Study
 from medfuse.errors import UsageError
 from medfuse.inference.augmented import views_of
+from medfuse.inference.engines import ChosenEngine, PrecisionChoice
 from medfuse.inference.ensemble import check_alike, combined_identity, merge
 from medfuse.inference.familiarity import merged as merged_familiarity
 from medfuse.inference.member import Answer, Member
@@ -61,7 +62,14 @@ class Predictor:
 
     @classmethod
     def from_checkpoint(
-        cls, path: Path, *, device: str = "auto", without: Collection[str] = (), augmentations: int = 0
+        cls,
+        path: Path,
+        *,
+        device: str = "auto",
+        without: Collection[str] = (),
+        augmentations: int = 0,
+        engine: str = "pytorch",
+        precision: PrecisionChoice = "fp32",
     ) -> "Predictor":
         """Load a run's best checkpoint, the checkpoint at `path`, or the folds of a cross-validation as an ensemble.
 
@@ -70,16 +78,25 @@ class Predictor:
             device: `auto`, or what torch calls it (`cpu`, `cuda:1`).
             without: Inputs to keep from the model.
             augmentations: Further views of each study.
+            engine: What runs the network: a name of `medfuse.inference.engines.ENGINES`, or `auto` for the fastest on
+                this machine that agrees with PyTorch.
+            precision: fp32, bf16, or auto for the faster one that agrees.
 
         Raises:
             CheckpointError: There is none, it is broken, or the folds differ.
-            UsageError: The device is not there, or `without` names no input of the model.
+            UsageError: The device, the engine or the precision is not there, or `without` names no input of the model.
         """
-        places, on = checkpoints.members(path), _device(device)
+        places, on = checkpoints.members(path), device_of(device)
         check_alike([checkpoints.describe(place) for place in places])
-        members = [Member.load(place, on) for place in places]
+        members = [Member.load(place, on, engine=engine, precision=precision) for place in places]
         thresholds = checkpoints.read_ensemble(path) if len(places) > 1 else {}
         return cls(members, without=without, augmentations=augmentations, thresholds=thresholds)
+
+    @property
+    def engine_lines(self) -> tuple[str, ...]:
+        """What was chosen to run each network, in words, once a study has been answered; empty where nothing was."""
+        engines = [member.engine for member in self.members]
+        return tuple(e.choice.sentence() for e in engines if isinstance(e, ChosenEngine) and e.choice is not None)
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -226,7 +243,12 @@ def _volumes(segmentation: Segmentation | None) -> tuple[SegmentVolume, ...]:
     )
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device that `auto`, or torch's name of it, means.
+
+    Raises:
+        UsageError: It is not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

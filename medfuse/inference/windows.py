@@ -18,6 +18,7 @@ from medfuse.data.cache import floor_of
 from medfuse.data.collate import collate
 from medfuse.data.samples import Case, sample_of
 from medfuse.domain.labels import LabelSet
+from medfuse.heads.targets import shown_in
 from medfuse.inference.engines.base import Engine
 from medfuse.inference.ranked import RankedBlend, RankedScores, passing_order
 from medfuse.inference.sliding_window import Blend, Index, batched, window_starts
@@ -42,7 +43,8 @@ class WindowAnswers:
         finding_logits: Shape `(W, F)`.
         text_attention: Shape `(W, F, words)`.
         offsets: Characters of each sub-word of the text, shape `(words, 2)`.
-        target_outputs: Target -> its outputs, shape `(W, ...)`.
+        target_outputs: Of each window, target -> its outputs.
+        shown: How much each window counts for the targets (see `medfuse.heads.targets.shown_in`).
         class_scores: Probability of each class, shape `(S1, I, J, K)` on the model grid, background first, or the
             highest of each voxel where there are too many; None from a network that delineates nothing.
     """
@@ -51,7 +53,8 @@ class WindowAnswers:
     finding_logits: Tensor
     text_attention: Tensor
     offsets: Tensor
-    target_outputs: Mapping[str, Tensor]
+    target_outputs: tuple[Mapping[str, Tensor], ...]
+    shown: tuple[float, ...]
     class_scores: NDArray[np.float32] | RankedScores | None
 
 
@@ -72,20 +75,22 @@ def answer_windows(engine: Engine, case: Case, recipe: Recipe, label_set: LabelS
     if isinstance(blend, RankedBlend):
         starts = passing_order(starts, shape, recipe.size)
     outputs: list[ModelOutput] = []
+    shown: list[float] = []
     tokens = engine.tokenize([case.text])
     for start, output in _outputs(engine, case, recipe, label_set, starts, tokens):
         if blend is not None and output.segment_logits is not None:
             blend.add(output.segment_logits[0].float().softmax(dim=0).cpu(), start)
+        shown += shown_in(output).tolist() if label_set.targets else [1.0]
         outputs.append(replace(output, segment_logits=None))
     return WindowAnswers(
         starts=tuple(starts),
         finding_logits=torch.cat([output.finding_logits.cpu() for output in outputs]),
         text_attention=torch.cat([output.text_attention.cpu() for output in outputs]),
         offsets=tokens.offsets[0].cpu(),
-        target_outputs={
-            name: torch.cat([output.target_outputs[name].cpu() for output in outputs])
-            for name in outputs[0].target_outputs
-        },
+        target_outputs=tuple(
+            {name: value[0].cpu() for name, value in output.target_outputs.items()} for output in outputs
+        ),
+        shown=tuple(shown),
         class_scores=None if blend is None else blend.mean(),
     )
 
@@ -102,6 +107,7 @@ def _outputs(
 ) -> Iterator[tuple[Index, ModelOutput]]:
     """Each window with its answer, in order."""
     encoded = engine.encode(tokens)
+    engine.ready(_batch(case, recipe, label_set, [_central(case, recipe)], tokens), encoded)
     of_empty: ModelOutput | None = None
     waiting: list[Index] = []
     at_once = _windows_at_once(engine, recipe, label_set)
@@ -124,6 +130,12 @@ def _outputs(
             (_, of_empty), *_ = run([start])
         yield start, of_empty
     yield from run(waiting)
+
+
+def _central(case: Case, recipe: Recipe) -> Index:
+    """The window in the middle of a study."""
+    i, j, k = ((n - m) // 2 for n, m in zip(_grid_shape(case), recipe.size, strict=True))
+    return i, j, k
 
 
 def _windows_at_once(engine: Engine, recipe: Recipe, label_set: LabelSet) -> int:

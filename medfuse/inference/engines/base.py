@@ -9,6 +9,7 @@ from medfuse.registry import Registry
 from medfuse.tensors import Batch, ModalityFeatures, ModelOutput, TextTokens
 
 Precision = Literal["fp32", "bf16"]
+PrecisionChoice = Literal["auto", "fp32", "bf16"]
 Encoded = Mapping[str, ModalityFeatures]
 Window = tuple[int, int, int]
 
@@ -48,6 +49,14 @@ class Engine(ABC):
     @abstractmethod
     def encode(self, tokens: TextTokens) -> Encoded:
         """Features of the text of one study, one row; empty for a network that reads none."""
+
+    def ready(self, batch: Batch, encoded: Encoded) -> None:  # noqa: B027 - most engines need nothing
+        """Get ready for windows like these, before the first of a study runs; nothing for most engines.
+
+        Args:
+            batch: One window, with what is worth seeing in it.
+            encoded: What `encode` gave for the study.
+        """
 
     @abstractmethod
     def run(self, batch: Batch, encoded: Encoded | None = None) -> ModelOutput:
