@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -244,9 +244,10 @@ class ScoringSession:
         """The outcome that the ledger knows of; None when its files are gone."""
         if row.state is State.SCORED:
             try:
-                return Scored(prediction=read_prediction(self._prediction_file(row)))
+                prediction = read_prediction(self._prediction_file(row))
             except UsageError:
                 return None
+            return Scored(prediction=replace(prediction, timings=row.timings))
         return Rejected(
             study_instance_uid=row.study_instance_uid,
             accession_number=row.accession_number,
