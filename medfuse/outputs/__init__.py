@@ -1,7 +1,8 @@
 """Predictions as files: a folder a study, one table a run.
 
 Every file is written aside, forced to the disk and renamed, so that nothing stands half-written. Patient names and
-identifiers go into the headers of DICOM results alone, where an archive needs them. pydicom, highdicom and nibabel load on first use.
+identifiers go into the headers of DICOM results alone, where an archive needs them. pydicom, highdicom and nibabel load
+on first use.
 """
 
 from medfuse.outputs.dicom_seg import write_dicom_seg
@@ -10,7 +11,8 @@ from medfuse.outputs.measurements import SegmentMeasurement, measure
 from medfuse.outputs.nifti import write_nifti
 from medfuse.outputs.registry import DEFAULT_OUTPUTS, OUTPUTS, Output, chosen_outputs
 from medfuse.outputs.store import study_folder, write_study_outputs
-from medfuse.outputs.table import ScoreRow, ScoreTable, read_scores
+from medfuse.outputs.table import ScoreTable, read_scores
+from medfuse.outputs.table_columns import ScoreRow
 
 __all__ = [
     "DEFAULT_OUTPUTS",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from medfuse.domain import Alignment, ChannelPreparation, Evidence, Finding, Prediction, Segment
+from medfuse.domain import Alignment, ChannelPreparation, Evidence, Finding, Prediction, Quantity, Segment
 from medfuse.errors import UsageError
-from medfuse.outputs import prediction_json, prediction_schema, read_prediction, write_prediction
+from medfuse.outputs import SegmentMeasurement, prediction_json, prediction_schema, read_prediction, write_prediction
 from medfuse.outputs.json import RESEARCH_USE
 from tests.unit.outputs import cases
 
@@ -65,6 +65,13 @@ def test_the_envelope() -> None:
     assert "Übelkeit" in text
 
 
+def test_the_published_schema_is_current(checkout: Path) -> None:
+    published = checkout / "data_manifests" / "prediction.schema.json"
+    if not published.is_file():
+        pytest.skip("data_manifests is not part of this installation")
+    assert json.loads(published.read_text()) == prediction_schema(), "see data_manifests/README.md"
+
+
 def test_the_schema_describes_what_is_written() -> None:
     schema = prediction_schema()
     document = json.loads(prediction_json(full(), segments=[Segment(number=1, name="a")]))
@@ -75,7 +82,14 @@ def test_the_schema_describes_what_is_written() -> None:
 
 def test_the_schema_accepts_it_and_refuses_less() -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
-    document = json.loads(prediction_json(full(), segments=[Segment(number=1, name="a")]))
+    measured = (
+        SegmentMeasurement(
+            number=1, name="a", volume_mm3=8.0, diameter_mm=2.0, mean=-3.5, quantity=Quantity.HOUNSFIELD
+        ),
+        SegmentMeasurement(number=2, name="b", volume_mm3=0.0),
+    )
+    document = json.loads(prediction_json(full(), segments=[Segment(number=1, name="a")], measurements=measured))
+    assert [one["mean"] for one in document["measurements"]] == [-3.5, None]
     validator = jsonschema.Draft202012Validator(prediction_schema())
     assert list(validator.iter_errors(document)) == []
     del document["findings"]

@@ -6,19 +6,34 @@ import errno
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medfuse.domain import LabelSet, Prediction, Scored
+from medfuse.domain import (
+    Familiarity,
+    Finding,
+    LabelSet,
+    LabelValue,
+    Prediction,
+    QualityFlag,
+    Scored,
+    Target,
+    TargetKind,
+    TargetPrediction,
+)
 from medfuse.errors import StorageError, UsageError
 from medfuse.outputs import ScoreTable, read_scores, table
 from tests.unit.outputs import cases
 
 HEADER = (
     "study_instance_uid,accession_number,status,reason,model,probability_atrophy,probability_impairment,"
-    "volume_mm3_anterior hippocampus,volume_mm3_posterior hippocampus"
+    "volume_mm3_anterior hippocampus,volume_mm3_posterior hippocampus,"
+    "prediction_set_atrophy,prediction_set_impairment,familiarity_distance,unfamiliar,quality,"
+    "seconds_read,seconds_preprocess,seconds_network,seconds_restore,seconds_save"
 )
+OLDER_HEADER = HEADER[: HEADER.index(",prediction_set_atrophy")]
 
 
 def outcome(uid: str, probability: float = 0.25, **changes: str) -> Scored:
@@ -41,8 +56,8 @@ def test_the_file_to_the_letter(path: Path) -> None:
     write(path, outcome("1.1"), cases.rejected("1.2"))
     assert path.read_bytes().decode() == (
         f"{HEADER}\n"
-        "1.1,ACC1,scored,,hippocampus@abababababab,0.25,0.25,10.5,11.5\n"
-        "1.2,ACC2,rejected,TRUNCATED_FILE,hippocampus@abababababab,,,,\n"
+        "1.1,ACC1,scored,,hippocampus@abababababab,0.25,0.25,10.5,11.5,,,,,,,,,,\n"
+        "1.2,ACC2,rejected,TRUNCATED_FILE,hippocampus@abababababab,,,,,,,,,,,,,,\n"
     )
 
 
@@ -54,6 +69,113 @@ def test_typed_rows_come_back(path: Path) -> None:
     assert scored.volumes_mm3 == {"anterior hippocampus": 10.5, "posterior hippocampus": 11.5}
     assert (rejected.status, rejected.reason) == ("rejected", "TRUNCATED_FILE")
     assert set(rejected.probabilities.values()) == {None}
+
+
+FULL_LABELS = LabelSet(
+    findings=("atrophy",),
+    targets=(
+        Target(name="stage", kind=TargetKind.GRADES, classes=("=I", "II")),
+        Target(name="age", kind=TargetKind.NUMBER, unit="years"),
+    ),
+)
+
+
+def full(uid: str) -> Scored:
+    """An answer that has everything."""
+    finding = Finding(
+        name="atrophy", probability=0.5, spread=0.125, prediction_set=(LabelValue.PRESENT, LabelValue.ABSENT)
+    )
+    stage = TargetPrediction(
+        name="stage", kind=TargetKind.GRADES, classes=("=I", "II"), probabilities=(0.75, 0.25), value=0.25
+    )
+    said = dataclasses.replace(
+        cases.prediction(uid, segments=False),
+        findings=(finding,),
+        targets=(stage, TargetPrediction(name="age", kind=TargetKind.NUMBER, value=63.25, unit="years")),
+        familiarity=Familiarity(distance=3.5, threshold=2.0),
+        quality=(QualityFlag(code="FEW_SLICES", detail="12, expected 20"), QualityFlag(code="SPACING", detail="odd")),
+        timings={"read": 1.5, "network": 0.25, "elsewhere": 1.0},
+    )
+    return Scored(prediction=said)
+
+
+def test_every_kind_of_answer_comes_back(path: Path) -> None:
+    with ScoreTable(path, FULL_LABELS, ensemble=True) as scores:
+        scores.append(full("1.1"))
+        scores.append(cases.rejected("1.2"))
+    row, rejected = read_scores(path)
+    assert (row.probabilities, row.spreads) == ({"atrophy": 0.5}, {"atrophy": 0.125})
+    assert row.prediction_sets == {"atrophy": (LabelValue.PRESENT, LabelValue.ABSENT)}
+    assert row.targets == {"stage": "=I", "age": "63.25"}
+    assert row.target_probabilities == {"stage": 0.75}
+    assert (row.familiarity_distance, row.unfamiliar) == (3.5, True)
+    assert row.quality == ("FEW_SLICES", "SPACING")
+    assert row.seconds == {"read": 1.5, "preprocess": None, "network": 0.25, "restore": None, "save": None}
+    assert "'=I" in path.read_text(), "no formula"
+    assert rejected.prediction_sets == {"atrophy": None}
+    assert (rejected.unfamiliar, rejected.quality, rejected.targets) == (None, (), {"stage": "", "age": ""})
+
+
+def test_an_empty_prediction_set_is_not_an_unknown_one(path: Path) -> None:
+    finding = Finding(name="atrophy", probability=0.5, prediction_set=())
+    said = dataclasses.replace(cases.prediction("1.1", segments=False), findings=(finding,))
+    write(path, Scored(prediction=said), labels=LabelSet(findings=("atrophy",)))
+    assert read_scores(path)[0].prediction_sets == {"atrophy": ()}
+
+
+def test_the_parquet_holds_the_same_typed(path: Path) -> None:
+    with ScoreTable(path, FULL_LABELS, ensemble=True) as scores:
+        scores.append(full("1.1"))
+        scores.append(full("1.1"))
+        scores.append(cases.rejected("1.2"))
+    frame = pl.read_parquet(path.with_suffix(".parquet"))
+    header = path.read_text().splitlines()[0].split(",")
+    assert frame.columns == header
+    assert frame["study_instance_uid"].to_list() == ["1.1", "1.2"]
+    assert frame.schema["probability_atrophy"] == pl.Float64
+    assert frame["probability_atrophy"].to_list() == [0.5, None]
+    assert frame["unfamiliar"].to_list() == [True, None]
+    assert frame["target_stage"].to_list() == ["=I", ""]
+    assert frame["target_stage_probability"].to_list() == [0.75, None]
+    assert frame["quality"].to_list() == ["FEW_SLICES;SPACING", ""]
+
+
+def test_an_empty_table_has_a_parquet(path: Path) -> None:
+    write(path)
+    assert pl.read_parquet(path.with_suffix(".parquet")).shape == (0, HEADER.count(",") + 1)
+
+
+def test_a_table_of_an_older_medfuse_is_read_and_continued(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{OLDER_HEADER}\n1.1,ACC1,scored,,hippocampus@abababababab,0.25,0.5,10.5,11.5\n")
+    (row,) = read_scores(path)
+    assert row.probabilities == {"atrophy": 0.25, "impairment": 0.5}
+    assert (row.quality, row.prediction_sets, row.unfamiliar) == ((), {}, None)
+    write(path, outcome("1.2"))
+    assert path.read_text().startswith(HEADER + "\n")
+    assert [one.probabilities["impairment"] for one in read_scores(path)] == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("lost", ["probability_impairment", "volume_mm3_posterior hippocampus", "reason"])
+def test_a_table_that_lacks_a_label_is_not_an_older_one(path: Path, lost: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(OLDER_HEADER.replace(f",{lost}", "") + "\n")
+    with pytest.raises(UsageError):
+        write(path, outcome("1.2"))
+
+
+def test_a_full_disk_writes_no_parquet_over_the_older_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(path, outcome("1.1"))
+    before = path.with_suffix(".parquet").read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(table, "_write_all", fail)
+    with pytest.raises(StorageError):
+        write(path, outcome("1.2"))
+    assert path.with_suffix(".parquet").read_bytes() == before
+    assert [row.study_instance_uid for row in read_scores(path)] == ["1.1"]
 
 
 def test_an_empty_table_has_its_header(path: Path) -> None:
@@ -130,7 +252,7 @@ def test_a_last_line_with_too_few_cells_is_torn_too(path: Path) -> None:
 def test_a_line_in_the_middle_with_too_few_cells_is_refused(path: Path) -> None:
     write(path, outcome("1.1"))
     path.write_text(f"{HEADER}\n1.2,ACC\n{path.read_text().splitlines()[1]}\n")
-    with pytest.raises(UsageError, match="line 2: 2 cells, expected 9"):
+    with pytest.raises(UsageError, match="line 2: 2 cells, expected 19"):
         read_scores(path)
 
 
