@@ -18,7 +18,7 @@ from medfuse.domain.prediction import (
     TargetPrediction,
 )
 from medfuse.domain.report import Report, ReportSection, SectionName
-from medfuse.domain.review import Review, Verdict
+from medfuse.domain.review import Review, ReviewKind, Shown, Subject, SubjectKind, Verdict
 from medfuse.domain.segmentation import Code, Segment, Segmentation
 from medfuse.domain.study import Acquisition, HeaderCorrection, Modality, Series, Study, pseudonym
 from medfuse.domain.volume import MapMeaning, Quantity, Volume, VoxelMap
@@ -47,14 +47,18 @@ __all__ = [
     "Report",
     "ReportSection",
     "Review",
+    "ReviewKind",
     "Scored",
     "SectionName",
     "Segment",
     "SegmentVolume",
     "Segmentation",
     "Series",
+    "Shown",
     "Study",
     "StudyOutcome",
+    "Subject",
+    "SubjectKind",
     "Target",
     "TargetKind",
     "TargetPrediction",

@@ -65,7 +65,8 @@ class QueueRow:
     @property
     def status(self) -> ReviewStatus:
         """Where the decision on the whole study stands."""
-        return ReviewStatus.OPEN if self.review is None else _STATUS_OF[self.review.verdict]
+        verdict = None if self.review is None else self.review.verdict
+        return ReviewStatus.OPEN if verdict is None else _STATUS_OF[verdict]
 
     @property
     def reviewer(self) -> str:

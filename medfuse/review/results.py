@@ -91,6 +91,15 @@ class Results:
                 return study
         raise UsageError(f"the source folder {path} no longer holds this study; score it again")
 
+    def patient_keys(self) -> dict[str, str]:
+        """Study -> pseudonym of its patient, as far as `sources.json` says."""
+        try:
+            sources = self._sources()
+        except UsageError:
+            return {}
+        told = {uid: entry.get("patient_key") for uid, entry in sources.items() if isinstance(entry, dict)}
+        return {uid: key for uid, key in told.items() if isinstance(key, str)}
+
     def _folder(self, study_instance_uid: str) -> Path:
         try:
             return study_folder(self.directory, study_instance_uid)

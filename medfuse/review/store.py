@@ -1,196 +1,217 @@
-"""Where reviews are kept: one append-only table, in SQLite beside the results or in another database by URL.
+"""Where reviews are kept: a chain of rows that is only ever added to, in SQLite or in PostgreSQL.
 
-A review that `ReviewStore.add` returned from is on the disk: SQLite runs in WAL mode with `synchronous=FULL`, so that
-a killed process or a power cut loses nothing that was acknowledged (https://www.sqlite.org/pragma.html#pragma_synchronous).
-Rows are only ever added; triggers refuse UPDATE and DELETE, whoever asks. Writers queue for up to `BUSY_SECONDS`.
+A review that `ReviewStore.add` returned from is on the disk (`database`). Triggers refuse UPDATE and DELETE, and each
+row carries a hash over its content and the row before it (`chain`), which `medfuse audit` verifies. A retry with the
+key of a first try gives back what was kept then and adds nothing. The rules of honest reading hold here, whatever a
+screen does: after a sign-off a change needs a reason, and who has seen the model is no longer blind.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import dataclasses
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Engine,
-    Index,
-    Integer,
-    MetaData,
-    Row,
-    String,
-    Table,
-    Text,
-    create_engine,
-    event,
-    func,
-    insert,
-    select,
-)
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
-from medfuse.domain import Review, Verdict
-from medfuse.errors import StorageError, UsageError
+from medfuse.domain import Review, ReviewKind, Shown, SubjectKind, Verdict
+from medfuse.errors import UsageError
+from medfuse.review.chain import GENESIS, linked
+from medfuse.review.database import BUSY_SECONDS, FILE_NAME, Database
+from medfuse.review.readings import CaseStatus, Reading, has_seen_model, readings_of, standing_rows
+from medfuse.review.schema import DECISIONS, READINGS, WORKLIST
 
-FILE_NAME = "reviews.sqlite"
-"""Name of the store in a folder of results."""
+__all__ = ["BUSY_SECONDS", "FILE_NAME", "AmendmentNeedsReasonError", "ReviewStore", "restate"]
 
-BUSY_SECONDS = 30
-"""How long a writer waits for another one before it gives up."""
+_MOST_KEY_LENGTH = 80
+_BEHIND_CHAIN = ("number", "previous_sha256", "sha256", "idempotency_key")
+_RETRIED = ("created_at", "seconds")
+_FURTHEST = (CaseStatus.AMENDED, CaseStatus.SIGNED, CaseStatus.STARTED)
 
-_METADATA = MetaData()
-_REVIEWS = Table(
-    "reviews",
-    _METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("study_instance_uid", String(64), nullable=False),
-    Column("subject", Text, nullable=True),
-    Column("verdict", String(16), nullable=False),
-    Column("reviewer", Text, nullable=False),
-    Column("comment", Text, nullable=False),
-    Column("model_weights_sha256", String(64), nullable=False),
-    Column("created_at", String(40), nullable=False),
-    sqlite_autoincrement=True,
-)
-_BY_STUDY = Index("reviews_by_study", _REVIEWS.c.study_instance_uid, _REVIEWS.c.id)
-_REFUSALS = tuple(
-    f"CREATE TRIGGER IF NOT EXISTS reviews_no_{verb.lower()} BEFORE {verb} ON reviews "
-    "BEGIN SELECT RAISE(ABORT, 'reviews are append-only'); END"
-    for verb in ("UPDATE", "DELETE")
-)
+
+class AmendmentNeedsReasonError(UsageError):
+    """Something is to be changed after the sign-off, and nobody said why."""
 
 
 class ReviewStore:
     """Every decision of every reader, in the order of arrival.
 
-    One store may be shared by threads; several processes may open the same one.
+    One store may be shared by threads; several processes may open the same place.
 
     Args:
         place: A folder of results (the store is `reviews.sqlite` in it), a SQLite file, or a database URL.
 
     Raises:
         StorageError: The place cannot be opened or written.
-        UsageError: The URL names no database that SQLAlchemy knows.
+        UsageError: The URL names no database that SQLAlchemy knows, or it is of a newer medfuse.
     """
 
     def __init__(self, place: str | Path) -> None:
-        url = _url(place)
-        self.place = url.render_as_string(hide_password=True)
-        self._engine = _engine(url)
-        with self._writing() as connection:
-            _create(connection)
+        self.database = Database(place)
+        self.place = self.database.place
 
-    def add(self, review: Review) -> None:
+    def add(self, review: Review, *, key: str = "") -> Review:
         """Keep one review; returns only after it is committed.
+
+        Args:
+            review: What was said; its `number` is given by the store.
+            key: What a retry of the same save has in common with the first try and no other save has, e.g. a UUID;
+                empty where nobody retries.
+
+        Returns:
+            The review as it was kept, by this call or by an earlier one with the same key.
 
         Raises:
             StorageError: It was not kept: the place is full, read-only, or busy for too long.
+            AmendmentNeedsReasonError: The reader has signed the study off, and the review gives no reason.
+            UsageError: It withdraws what is not there to withdraw, says it is blind after the model was seen, or the
+                key belongs to another review.
         """
-        with self._writing() as connection:
-            connection.execute(insert(_REVIEWS), _values(review))
+        if len(key) > _MOST_KEY_LENGTH:
+            raise UsageError(f"a key has at most {_MOST_KEY_LENGTH} characters, found {len(key)}")
+        with self.database.writing() as connection:
+            kept = _kept(connection, key, review) if key else None
+            return kept or self._append(connection, review, key)
 
     def history(self, study_instance_uid: str) -> tuple[Review, ...]:
         """The reviews of one study, oldest first."""
-        query = select(_REVIEWS).where(_REVIEWS.c.study_instance_uid == study_instance_uid).order_by(_REVIEWS.c.id)
-        with self._reading() as connection:
-            return tuple(_review(row) for row in connection.execute(query))
+        with self.database.reading() as connection:
+            return _history(connection, study_instance_uid)
+
+    def readings(self, study_instance_uid: str) -> dict[str, Reading]:
+        """What stands on one study, by reviewer."""
+        return readings_of(self.history(study_instance_uid))
+
+    def reviews(self) -> Iterator[Review]:
+        """Every review in the order of arrival."""
+        with self.database.reading() as connection:
+            for row in connection.execute(select(DECISIONS).order_by(DECISIONS.c.number)).mappings():
+                yield _review(row)
 
     def latest(self, study_instance_uid: str) -> dict[str | None, Review]:
-        """The standing review of each subject of one study; the key None is the whole study."""
-        return {review.subject: review for review in self.history(study_instance_uid)}
+        """The standing review of each subject of one study over all readers; the key None is the whole study."""
+        return {
+            review.subject: review
+            for review in standing_rows(self.history(study_instance_uid))
+            if review.kind is ReviewKind.DECISION
+        }
 
     def latest_of_studies(self) -> dict[str, Review]:
         """The standing review of each study as a whole, by Study Instance UID, in one query."""
+        withdrawn = select(DECISIONS.c.withdraws).where(DECISIONS.c.withdraws.is_not(None))
         newest = (
-            select(func.max(_REVIEWS.c.id)).where(_REVIEWS.c.subject.is_(None)).group_by(_REVIEWS.c.study_instance_uid)
+            select(func.max(DECISIONS.c.number))
+            .where(
+                DECISIONS.c.subject_kind == SubjectKind.STUDY,
+                DECISIONS.c.kind == ReviewKind.DECISION,
+                DECISIONS.c.verdict != "",
+                DECISIONS.c.number.not_in(withdrawn),
+            )
+            .group_by(DECISIONS.c.study_instance_uid)
         )
-        query = select(_REVIEWS).where(_REVIEWS.c.id.in_(newest))
-        with self._reading() as connection:
-            return {row.study_instance_uid: _review(row) for row in connection.execute(query)}
+        query = select(DECISIONS).where(DECISIONS.c.number.in_(newest))
+        with self.database.reading() as connection:
+            return {row["study_instance_uid"]: _review(row) for row in connection.execute(query).mappings()}
 
     def close(self) -> None:
         """Give the connections back."""
-        self._engine.dispose()
+        self.database.close()
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """A transaction that is committed at the end of the block, or a `StorageError`."""
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise StorageError(f"{self.place}: the review was not saved: {_cause(error)}") from error
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise StorageError(f"{self.place}: the reviews cannot be read: {_cause(error)}") from error
+    def _append(self, connection: Connection, review: Review, key: str) -> Review:
+        history = _history(connection, review.study_instance_uid)
+        _check(review, [row for row in history if row.reviewer == review.reviewer])
+        last = connection.execute(
+            select(DECISIONS.c.number, DECISIONS.c.sha256).order_by(DECISIONS.c.number.desc()).limit(1)
+        ).first()
+        number, previous = (last.number, last.sha256) if last else (0, GENESIS)
+        (row,) = linked([_content(review) | {"idempotency_key": key or None}], number, previous)
+        connection.execute(insert(DECISIONS), row)
+        restate(connection, review.study_instance_uid)
+        return _review(row)
 
 
-def _url(place: str | Path) -> URL:
-    """The database URL of a folder, a file or a URL."""
-    if isinstance(place, str) and "://" in place:
-        try:
-            return make_url(place)
-        except ArgumentError as error:
-            raise UsageError(
-                "the review store's URL cannot be read; expected e.g. postgresql://host/database"
-            ) from error
-    path = Path(place)
-    return URL.create("sqlite", database=str(path / FILE_NAME if path.is_dir() else path))
+def _check(review: Review, own: list[Review]) -> None:
+    """Hold the rules of honest reading.
+
+    Args:
+        review: What is to be kept.
+        own: What the same reader said of the same study, oldest first.
+    """
+    standing = standing_rows(own)
+    if review.kind is ReviewKind.WITHDRAWAL and review.withdraws not in {row.number for row in standing}:
+        raise UsageError("there is nothing of this reader to withdraw any more; look at the history of the study")
+    if review.shown is Shown.BLIND and has_seen_model(own):
+        raise UsageError("this reader has seen the model's answer on this study, so the decision is not blind")
+    changes = review.kind in (ReviewKind.DECISION, ReviewKind.WITHDRAWAL)
+    is_signed = any(row.kind is ReviewKind.SIGN_OFF for row in standing)
+    if changes and is_signed and not review.reason.strip():
+        raise AmendmentNeedsReasonError("the study is signed off; say why it is changed, and it becomes an amendment")
 
 
-def _engine(url: URL) -> Engine:
-    is_sqlite = url.get_backend_name() == "sqlite"
-    try:
-        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS} if is_sqlite else {})
-    except (ArgumentError, ImportError, SQLAlchemyError) as error:
-        raise UsageError(f"no driver for the review store's database {url.drivername!r} is installed") from error
-    if is_sqlite:
-        event.listen(engine, "connect", _set_pragmas)
-    return engine
+def _kept(connection: Connection, key: str, review: Review) -> Review | None:
+    """What an earlier try with this key kept; None for the first try."""
+    row = connection.execute(select(DECISIONS).where(DECISIONS.c.idempotency_key == key)).mappings().first()
+    if row is None:
+        return None
+    told = {name: value for name, value in _content(review).items() if name not in _RETRIED}
+    if any(row[name] != value for name, value in told.items()):
+        raise UsageError("this key belongs to another decision that was saved already; give each decision its own")
+    return _review(row)
 
 
-def _set_pragmas(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def restate(connection: Connection, study_instance_uid: str) -> None:
+    """Say again in the worklist where the review of a study stands, from its decisions."""
+    history = _history(connection, study_instance_uid)
+    readings = readings_of(history)
+    connection.execute(delete(READINGS).where(READINGS.c.study_instance_uid == study_instance_uid))
+    if not readings:
+        return
+    connection.execute(insert(READINGS), [_reading_row(study_instance_uid, reading) for reading in readings.values()])
+    statuses = {reading.status for reading in readings.values()}
+    furthest = next((status for status in _FURTHEST if status in statuses), None)
+    here = WORKLIST.c.study_instance_uid == study_instance_uid
+    if furthest is None:
+        reason = connection.execute(select(WORKLIST.c.reason).where(here)).scalar()
+        furthest = CaseStatus.NO_RESULT if reason else CaseStatus.OPEN
+    connection.execute(update(WORKLIST).where(here).values(status=furthest.value, decided_at=history[-1].created_at))
 
 
-def _create(connection: Connection) -> None:
-    connection.execute(CreateTable(_REVIEWS, if_not_exists=True))
-    connection.execute(CreateIndex(_BY_STUDY, if_not_exists=True))
-    if connection.dialect.name == "sqlite":
-        for statement in _REFUSALS:
-            connection.exec_driver_sql(statement)
-
-
-def _values(review: Review) -> dict[str, str | None]:
+def _reading_row(study_instance_uid: str, reading: Reading) -> dict[str, Any]:
     return {
-        "study_instance_uid": review.study_instance_uid,
-        "subject": review.subject,
-        "verdict": review.verdict.value,
-        "reviewer": review.reviewer,
-        "comment": review.comment,
-        "model_weights_sha256": review.model_weights_sha256,
-        "created_at": review.created_at,
+        "study_instance_uid": study_instance_uid,
+        "reviewer": reading.reviewer,
+        "status": reading.status.value,
+        "decided_at": reading.decided_at,
+        "seconds": reading.seconds,
     }
 
 
-def _review(row: Row[Any]) -> Review:
-    fields = dict(row._mapping)
-    del fields["id"]
-    return Review(**fields | {"verdict": Verdict(fields["verdict"])})
+def _history(connection: Connection, study_instance_uid: str) -> tuple[Review, ...]:
+    query = select(DECISIONS).where(DECISIONS.c.study_instance_uid == study_instance_uid).order_by(DECISIONS.c.number)
+    return tuple(_review(row) for row in connection.execute(query).mappings())
 
 
-def _cause(error: SQLAlchemyError) -> str:
-    """The database's own words, without the statement and its values (they hold what the reader wrote)."""
-    if isinstance(error, DBAPIError):
-        return f"{error.orig}; check that the place is writable and has space"
-    return type(error).__name__
+def _content(review: Review) -> dict[str, Any]:
+    """A review as a row, without its place in the chain; text as every database can keep it."""
+    seconds = None if review.seconds is None else max(0.0, float(review.seconds))
+    fields = dataclasses.asdict(review) | {"verdict": review.verdict or "", "seconds": seconds}
+    del fields["number"]
+    return {name: _storable(value) if isinstance(value, str) else value for name, value in fields.items()}
+
+
+def _storable(text: str) -> str:
+    """`text` without what no database keeps: NUL, and halves of surrogate pairs."""
+    return str(text).replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _review(row: Mapping[str, Any] | RowMapping) -> Review:
+    fields: dict[str, Any] = {str(name): value for name, value in row.items() if name not in _BEHIND_CHAIN}
+    return Review(
+        **fields
+        | {
+            "number": row["number"],
+            "verdict": Verdict(row["verdict"]) if row["verdict"] else None,
+            "kind": ReviewKind(row["kind"]),
+            "subject_kind": SubjectKind(row["subject_kind"]),
+            "shown": Shown(row["shown"]),
+        }
+    )

@@ -133,21 +133,34 @@ def report_views(
     the one before it. A body that is not found was not read. In a stored prediction what names the patient may be
     overwritten with `X`, length for length (`medfuse.outputs`); such an input still matches.
     """
-    position = 0
     views = []
-    for report in reports:
+    for report, places in zip(reports, placed_sections(reports, text_input), strict=True):
         sections = []
+        for section, found in zip(report.sections, places, strict=True):
+            body = report.body(section)
+            if found is None:
+                spans: tuple[Span, ...] = (Span(text=body),)
+            else:
+                spans = highlighted(body, [_shifted(item, found) for item in evidence if _overlaps(item, found, body)])
+            sections.append(SectionView(heading=section.name.value, spans=spans, read_by_model=found is not None))
+        views.append(tuple(sections))
+    return tuple(views)
+
+
+def placed_sections(reports: Sequence[Report], text_input: str) -> tuple[tuple[int | None, ...], ...]:
+    """Where the body of each section of each report begins in the model's input; None for one that was not read."""
+    position = 0
+    places = []
+    for report in reports:
+        of_report: list[int | None] = []
         for section in report.sections:
             body = report.body(section)
             found = _find(body, text_input, position)
             if found >= 0:
                 position = found + len(body)
-                spans = highlighted(body, [_shifted(item, found) for item in evidence if _overlaps(item, found, body)])
-            else:
-                spans = (Span(text=body),)
-            sections.append(SectionView(heading=section.name.value, spans=spans, read_by_model=found >= 0))
-        views.append(tuple(sections))
-    return tuple(views)
+            of_report.append(found if found >= 0 else None)
+        places.append(tuple(of_report))
+    return tuple(places)
 
 
 def _find(body: str, text_input: str, position: int) -> int:
