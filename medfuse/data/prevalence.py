@@ -26,7 +26,8 @@ def targets_in(cases: Sequence[Case], targets: Sequence[Target]) -> tuple[Tensor
     """The targets of cases as numbers, and which of them are known, both of shape `(cases, T)`."""
     values = [[case.targets.get(target.name, 0.0) for target in targets] for case in cases]
     known = [[target.name in case.targets for target in targets] for case in cases]
-    return torch.tensor(values, dtype=torch.float32), torch.tensor(known, dtype=torch.bool)
+    shape = (len(cases), len(targets))
+    return torch.tensor(values).reshape(shape), torch.tensor(known, dtype=torch.bool).reshape(shape)
 
 
 def shares_of(cases: Sequence[Case], targets: Sequence[Target]) -> dict[str, Tensor]:

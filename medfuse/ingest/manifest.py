@@ -126,7 +126,8 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     if not rows or any(tuple(row.labels) != tuple(rows[0].labels) for row in rows):
         raise ValueError("a manifest has rows, all of them with the same findings")
     folder = path.resolve().parent
-    targets = tuple(dict.fromkeys(name for row in rows for name in row.targets))
+    fullest_first = sorted(rows, key=lambda row: -len(row.targets))  # a row that lacks none has them all in order
+    targets = tuple(dict.fromkeys(name for row in fullest_first for name in row.targets))
     named = (LABEL_PREFIX + name for name in rows[0].labels), (TARGET_PREFIX + name for name in targets)
     header = (*_names(COLUMNS), *named[0], *named[1])
     lines = [_line_of(header), *(_line_of(_cells(row, folder, targets)) for row in rows)]

@@ -10,7 +10,7 @@ import torch
 from medfuse.data.blocks import MOST_VOXELS, BlockOptions, Blocks, foreground_of
 from medfuse.data.loaders import CaseSamples
 from medfuse.data.samples import Case, sample_of
-from medfuse.domain import LabelValue
+from medfuse.domain import LabelSet, LabelValue, Target, TargetKind
 from medfuse.errors import ConfigError
 from medfuse.tensors import IGNORED
 from tests.parts import LABELS, SIZE, make_case
@@ -124,3 +124,13 @@ def test_voxels_of_each_segment_are_kept_and_unknown_ones_not() -> None:
 def test_a_share_is_between_0_and_1(share: float) -> None:
     with pytest.raises(ConfigError, match=r"training\.blocks\.foreground_share"):
         BlockOptions(foreground_share=share)
+
+
+def test_a_target_counts_where_a_present_finding_does() -> None:
+    labels = LabelSet(segments=LABELS.segments, targets=(Target(name="age", kind=TargetKind.NUMBER),))
+    case = large(targets={"age": 61.0})
+    for start, shown in (((0, 0, 0), False), ((32, 12, 0), True)):
+        sample = sample_of(case, SMALL, labels, start=start)
+        assert sample.target_mask.tolist() == [True]
+        assert blocks(case).taught(sample, 0).target_mask.tolist() == [shown]
+        assert blocks(case, findings="always").taught(sample, 0).target_mask.tolist() == [True]

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medfuse.data.cases import read_cases, truth_map, unknown_voxels
-from medfuse.data.prevalence import prevalence_of
-from medfuse.domain import Affine, LabelSet, LabelValue, Modality, Study, VolumeGeometry
+from medfuse.data.cases import read_cases, targets_of, truth_map, unknown_voxels
+from medfuse.data.prevalence import prevalence_of, shares_of, targets_in
+from medfuse.domain import Affine, LabelSet, LabelValue, Modality, Study, Target, TargetKind, VolumeGeometry
 from medfuse.domain.segmentation import Segment, Segmentation
 from medfuse.errors import ManifestError
 from medfuse.ingest import find_studies
@@ -104,3 +104,54 @@ def test_findings_are_counted_where_they_were_assessed() -> None:
     cases[0] = replace(cases[0], labels={"large": LabelValue.UNCERTAIN, "rare": LabelValue.PRESENT})
     shares = prevalence_of([*cases, *cases[1:] * 20], ("large", "elderly", "nobody knows", "rare"))
     assert shares.tolist() == pytest.approx([4 / 7, 0.5, 0.5, 0.02])
+
+
+GRADE = Target(name="grade", kind=TargetKind.GRADES, classes=("low", "middle", "high"))
+AGE = Target(name="age", kind=TargetKind.NUMBER)
+
+
+def told(uid: str, **targets: str) -> ManifestRow:
+    return ManifestRow(study_instance_uid=uid, patient_key=uid, source="dicom", path=Path(), targets=targets)
+
+
+def test_targets_are_numbers_where_they_are_known() -> None:
+    rows = [told("1", grade="High", age="61", other="x"), told("2", age="-3.5"), told("3")]
+    assert targets_of(rows, (GRADE, AGE)) == {"1": {"grade": 2, "age": 61}, "2": {"age": -3.5}, "3": {}}
+
+
+def test_targets_that_the_manifest_lacks_and_values_that_are_none_are_refused_with_their_study() -> None:
+    with pytest.raises(ManifestError, match=r"labels\.targets names 'grade'.* it has columns of age: .*target_grade"):
+        targets_of([told("1", age="61")], (GRADE,))
+    with pytest.raises(ManifestError, match="no targets: correct"):
+        targets_of([told("1")], (GRADE,))
+    with pytest.raises(
+        ManifestError, match=r"target_grade of study 1\.2\.9: expected one of low, middle, high, found 'IV'"
+    ):
+        targets_of([told("1", grade="low"), told("1.2.9", grade="IV")], (GRADE,))
+    with pytest.raises(ManifestError, match="target_age of study 1: expected a number, found '61 y'"):
+        targets_of([told("1", age="61 y")], (AGE,))
+
+
+def test_unknown_classes_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    made = replace(row(tmp_path / "a"), path=tmp_path / "gone", targets={"grade": "IV"})
+    with pytest.raises(ManifestError, match="found 'IV'"):
+        read_cases([made], recipe(Modality.MR), LabelSet(targets=(GRADE,)))
+
+
+def test_a_case_holds_what_its_row_says(tmp_path: Path) -> None:
+    made = replace(row(tmp_path / "a"), targets={"grade": "middle"})
+    found = read_cases([made], recipe(modality_of(made)), LabelSet(targets=(GRADE,)))
+    assert next(iter(found.cases.values())).targets == {"grade": 1}
+
+
+def test_classes_are_counted_where_they_are_known() -> None:
+    grades = [0.0] * 60 + [1.0] * 40
+    cases = [replace(make_case(n), targets={"grade": grade}) for n, grade in enumerate(grades)]
+    cases += [make_case(7), replace(make_case(8), targets={"age": 4.0})]
+    shares = shares_of(cases, (GRADE, AGE))
+    assert list(shares) == ["grade"]
+    assert shares["grade"].tolist() == pytest.approx([0.6 / 1.02, 0.4 / 1.02, 0.02 / 1.02])
+    assert shares_of([], (GRADE,))["grade"].tolist() == pytest.approx([1 / 3] * 3)
+    values, known = targets_in(cases[-2:], (GRADE, AGE))
+    assert values.tolist() == [[0, 0], [0, 4]]
+    assert known.tolist() == [[False, False], [False, True]]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,8 @@ import torch
 from medfuse.data.augment import Augmentation, AugmentOptions
 from medfuse.data.loaders import CaseSamples, EpochBatches
 from medfuse.data.samples import sample_of
-from medfuse.domain import LabelValue
+from medfuse.domain import LabelSet, LabelValue, Target, TargetKind
+from medfuse.errors import ConfigError
 from tests.parts import LABELS, SIZE, make_case
 
 
@@ -68,3 +71,28 @@ def test_every_epoch_has_its_own_order_and_each_study_at_most_once() -> None:
 
 def test_fewer_studies_than_a_batch_still_make_one() -> None:
     assert [len(batch) for batch in EpochBatches(2, 4, seed=0)] == [2]
+
+
+AGE = Target(name="age", kind=TargetKind.NUMBER)
+SIDE = Target(name="worse", kind=TargetKind.CLASSES, classes=("left lung", "right lung"))
+
+
+def test_targets_that_are_not_known_are_masked() -> None:
+    labels = LabelSet(targets=(SIDE, AGE))
+    sample = sample_of(replace(make_case(), targets={"age": 61.0}), SIZE, labels)
+    assert sample.target_values.tolist() == [0, 61]
+    assert sample.target_mask.tolist() == [False, True]
+    assert sample_of(make_case(), SIZE, LABELS).target_mask.shape == (0,)
+
+
+def test_a_zoomed_sample_teaches_no_target() -> None:
+    labels = LabelSet(targets=(AGE,), segments=LABELS.segments)
+    sample = sample_of(replace(make_case(), targets={"age": 61.0}), SIZE, labels)
+    for share in (0.0, 1.0):
+        augment = Augmentation(AugmentOptions(zoom_probability=share), labels)
+        assert augment(sample, 1).target_mask.tolist() == [share == 0]
+
+
+def test_a_target_that_names_sides_is_not_flipped() -> None:
+    with pytest.raises(ConfigError, match="'left lung' names a side"):
+        Augmentation(AugmentOptions(flip_probability=0.5), LabelSet(targets=(SIDE,)))

@@ -7,7 +7,7 @@ import pytest
 
 from medfuse.domain import LabelValue, Provenance, Rejected, Study, pseudonym
 from medfuse.errors import ManifestError
-from medfuse.ingest.labels import join_labels, read_labels, write_labels
+from medfuse.ingest.labels import join_labels, join_targets, read_labels, write_labels
 
 PRESENT, ABSENT, UNCERTAIN, NOT_ASSESSED = LabelValue
 
@@ -164,3 +164,27 @@ def test_labels_without_rows_or_key_are_not_written(tmp_path: Path) -> None:
     for key, values in (("accession", {}), ("name", {"A1": {"mass": PRESENT}})):
         with pytest.raises(ValueError, match="label file"):
             write_labels(tmp_path / "l.csv", key, values)
+
+
+def test_columns_of_targets_hold_anything_and_their_blanks_are_unknown(tmp_path: Path) -> None:
+    text = "patient_id,target_stage,mass,target_age,target_empty\nP1,II b,1,61\u00a0,\nP2,,0,'-3,\n"
+    labels = read_labels(label_file(tmp_path, text))
+    assert labels.findings == ("mass",)
+    assert set(labels.left_out) == {"target_empty"}
+    studies = [study("1.1", patient="P1"), study("1.2", patient="P2"), study("1.3", patient="P3")]
+    assert join_targets(studies, labels) == {"1.1": {"stage": "II b", "age": "61"}, "1.2": {"age": "-3"}, "1.3": {}}
+
+
+def test_a_file_of_targets_alone_is_a_label_file(tmp_path: Path) -> None:
+    labels = read_labels(label_file(tmp_path, "accession,target_grade\nA1,1\n"))
+    assert labels.findings == ()
+    studies = [study("1.1", "A1")]
+    assert join_labels(studies, labels) == {"1.1": {}}
+    assert join_targets(studies, labels) == {"1.1": {"grade": "1"}}
+    with pytest.raises(ManifestError, match="names 1 of 1 studies that the folder does not hold"):
+        join_labels([study("1.2", "A2")], labels)
+
+
+def test_a_target_without_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="the column target_ names no target"):
+        read_labels(label_file(tmp_path, "accession,mass,target_\nA1,1,2\n"))

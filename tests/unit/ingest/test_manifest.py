@@ -219,3 +219,25 @@ def test_the_schema_and_the_column_table_are_current(checkout: Path) -> None:
     for column in COLUMNS:
         meaning = column.meaning.replace("|", r"\|")
         assert f"| `{column.name}` | {column.kind} | {meaning} |" in readme
+
+
+def test_targets_come_back_and_blank_ones_are_absent(tmp_path: Path) -> None:
+    rows = (
+        row("1", targets={"stage": "=II, b", "age": "-1.5"}),
+        row("2", targets={"grade": "3", "stage": "I", "age": "61"}),
+        row("3"),
+    )
+    path = written(tmp_path, *rows)
+    assert path.read_text().splitlines()[0].endswith("problems,target_grade,target_stage,target_age")
+    assert read_manifest(path) == rows
+    assert read_manifest(written(tmp_path, row(targets={"age": 61.0, "size": 0.1})))[0].targets == {
+        "age": "61",
+        "size": "0.1",
+    }
+
+
+def test_a_column_of_targets_has_a_name(tmp_path: Path) -> None:
+    path = written(tmp_path, row(targets={"age": "61"}))
+    path.write_text(path.read_text().replace("target_age", "target_"))
+    with pytest.raises(ManifestError, match="found twice or unnamed"):
+        read_manifest(path)

@@ -8,7 +8,8 @@ from typing import Literal
 import pytest
 import torch
 
-from medfuse.losses import Criterion
+from medfuse.domain import LabelSet, Target, TargetKind
+from medfuse.losses import Criterion, TargetLoss
 from medfuse.tensors import Batch, ModelOutput
 from tests.parts import make_batch, make_network
 
@@ -105,3 +106,43 @@ def test_the_options_reach_the_losses(answered: tuple[ModelOutput, Batch]) -> No
     _, _, focal, _ = Criterion(Weights(segment_loss="dice_focal"))(*answered)
     assert balanced != findings
     assert focal < segments
+
+
+AGE = Target(name="age", kind=TargetKind.NUMBER)
+
+
+@pytest.fixture
+def aged(tiny_bert: Path) -> tuple[ModelOutput, Batch]:
+    """A model with a target, which is known of the first two studies."""
+    labels = LabelSet(findings=("large", "elderly"), segments=("head", "tail"), targets=(AGE,))
+    network = make_network(tiny_bert, label_set=labels)
+    batch = replace(
+        make_batch(network),
+        target_values=torch.tensor([[3.0], [2.0], [0.0], [0.0]]),
+        target_mask=torch.tensor([[True], [True], [False], [False]]),
+    )
+    return network(batch), batch
+
+
+def test_targets_have_a_weight_of_their_own_given_or_learned(aged: tuple[ModelOutput, Batch]) -> None:
+    losses = TargetLoss((AGE,), torch.ones(1))
+    fixed = Criterion(Weights(task_weights="fixed", target_weight=3.0), targets=losses)
+    total, findings, segments, targets = fixed(*aged)
+    assert targets.item() > 0
+    assert total.item() == pytest.approx((2 * findings + 0.5 * segments + 3 * targets).item(), rel=1e-5)
+    learned = Criterion(Weights(target_weight=3.0), targets=losses)
+    assert learned(*aged).total.item() == pytest.approx(total.item() - math.log(2 * 0.5 * 3) / 2, rel=1e-5)
+    assert learned.log_variances is not None
+    assert learned.log_variances.shape == (3,)
+    assert learned.eval()(*aged).total.item() == pytest.approx(total.item(), rel=1e-5)
+
+
+def test_a_batch_that_knows_no_target_moves_no_weight_of_theirs(aged: tuple[ModelOutput, Batch]) -> None:
+    criterion = Criterion(Weights(), targets=TargetLoss((AGE,), torch.ones(1)))
+    output, batch = aged
+    losses = criterion(output, replace(batch, target_mask=torch.zeros_like(batch.target_mask)))
+    losses.total.backward()
+    assert losses.targets.item() == 0
+    assert criterion.log_variances is not None
+    assert criterion.log_variances.grad is not None
+    assert criterion.log_variances.grad.eq(0).tolist() == [False, False, True]

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from medfuse.data.augment import AugmentOptions
+from medfuse.data.samples import Case
+from medfuse.domain import Target, TargetKind
 from medfuse.errors import CheckpointError, ConfigError
 from medfuse.preprocess import ChannelRule, Recipe
 from medfuse.training.loop import Losses, Validation, learning_rate
@@ -68,8 +70,27 @@ def make_plan(tiny_bert: Path, **changes: Any) -> TrainingPlan:
     )
 
 
+TARGETS = (
+    Target(name="subtype", kind=TargetKind.CLASSES, classes=("a", "b", "c")),
+    Target(name="grade", kind=TargetKind.GRADES, classes=("1", "2", "3")),
+    Target(name="age", kind=TargetKind.NUMBER),
+)
+
+
+def with_targets(case: Case, n: int) -> Case:
+    """The case with two of the three targets."""
+    known = {"subtype": n % 3, "grade": n % 3, "age": 60.0 + n}
+    return dataclasses.replace(case, targets={name: v for k, (name, v) in enumerate(known.items()) if k != n % 3})
+
+
 def run(tiny_bert: Path, output: Path, watch: Watch, *, resume: bool = False, **changes: Any) -> None:
-    _Run(make_plan(tiny_bert, **changes), output, watch, TRAINING, VALIDATION).go(resume=resume)
+    plan, training, validation = make_plan(tiny_bert, **changes), TRAINING, VALIDATION
+    if "target_balance" in changes:
+        plan = dataclasses.replace(plan, label_set=dataclasses.replace(LABELS, targets=TARGETS))
+        training, validation = (
+            [with_targets(case, n) for n, case in enumerate(part)] for part in (training, validation)
+        )
+    _Run(plan, output, watch, training, validation).go(resume=resume)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +102,7 @@ def run(tiny_bert: Path, output: Path, watch: Watch, *, resume: bool = False, **
         (5, {"average_decay": 0.9}),
         (8, {"accumulate": 2, "schedule": "poly"}),
         (5, {"task_weights": "learned", "finding_balance": "inverse"}),
+        (5, {"task_weights": "learned", "target_balance": "inverse"}),
     ],
 )
 def test_killed_and_resumed_equals_undisturbed(

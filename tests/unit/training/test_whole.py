@@ -10,6 +10,8 @@ import torch
 from medfuse.data.collate import collate
 from medfuse.data.loaders import CaseSamples
 from medfuse.data.samples import sample_of
+from medfuse.domain import LabelSet, Target, TargetKind
+from medfuse.heads.targets import shown_in
 from medfuse.inference.sliding_window import window_starts
 from medfuse.training.runtime import accelerator_for
 from medfuse.training.whole import answers
@@ -44,3 +46,20 @@ def test_studies_that_fit_come_in_batches_and_larger_ones_in_windows(tiny_bert: 
     assert shown.sum(dim=1).mean().item() == pytest.approx(1, abs=1e-4)
     corner = windows.segment_logits[0].softmax(dim=0)[:, 1, 0, 2]  # the first voxel, which one window sees
     torch.testing.assert_close(shown[0, :, 0, 0, 0], corner, rtol=1e-4, atol=1e-5)
+
+
+def test_targets_of_a_larger_study_are_the_mean_of_what_shows_something(tiny_bert: Path) -> None:
+    labels = LabelSet(segments=LABELS.segments, targets=(Target(name="age", kind=TargetKind.NUMBER),))
+    network = make_network(tiny_bert, label_set=labels).eval()
+    assert network.text_encoder is not None
+    join: Any = partial(collate, tokenize=network.text_encoder.tokenize)
+    case = make_case(3, shape=SHAPE)
+    with torch.no_grad():
+        ((output, batch),) = answers(network, CaseSamples([case], SIZE, labels), join, 2, accelerator_for("fp32"))
+        starts = window_starts(SHAPE, SIZE)
+        windows = network(join([sample_of(case, SIZE, labels, start=start) for start in starts]))
+    weights = shown_in(windows)
+    expected = (windows.target_outputs["age"][:, 0] * weights).sum() / weights.sum()
+    torch.testing.assert_close(output.target_outputs["age"], expected[None, None], rtol=1e-4, atol=1e-5)
+    assert weights.std() > 0
+    assert batch.target_mask.tolist() == [[False]]
