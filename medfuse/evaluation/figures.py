@@ -119,8 +119,8 @@ class FindingFigures:
         average_precision: Over the same.
         sensitivity: Over the `present` studies, at the operating point.
         specificity: Over the `absent` studies, at the operating point.
-        ppv: Over the called studies; its interval is of resamples of all studies. It holds at this prevalence only.
-        npv: Over the others, likewise.
+        ppv: Share of the called studies that are PRESENT; it holds at this prevalence only.
+        npv: Share of the others that are ABSENT, likewise.
         f1: At the operating point.
         mcc: Matthews' correlation coefficient at the operating point.
         calls: The counts behind them; None without an operating point.

@@ -74,13 +74,17 @@ class Told:
 
     def of(self, value: LabelValue) -> "Told":
         """The cases of one label."""
-        part = np.flatnonzero(self.truth == (value is LabelValue.PRESENT))
+        return self.part(self.truth == (value is LabelValue.PRESENT), f"no study is labelled {value}")
+
+    def part(self, mask: NDArray[np.bool_], why: str) -> "Told":
+        """Some of the cases, and why a figure of them is undefined when there are none."""
+        part = np.flatnonzero(mask)
         return Told(
             cases=tuple(self.cases[n] for n in part),
             truth=self.truth[part],
             said=self.said[part],
             points=None if self.points is None else self.points[part],
-            one_class=f"no study is labelled {value}",
+            one_class=why,
         )
 
 
@@ -133,8 +137,8 @@ def finding_figures(
         average_precision=average_precision_of(used, resampling),
         sensitivity=sensitivity_of(used, resampling),
         specificity=specificity_of(used, resampling),
-        ppv=of_calls("ppv", used, resampling),
-        npv=of_calls("npv", used, resampling),
+        ppv=_predictive_value("ppv", used, resampling),
+        npv=_predictive_value("npv", used, resampling),
         f1=of_calls("f1", used, resampling),
         mcc=of_calls("mcc", used, resampling),
         calls=_calls(used),
@@ -175,10 +179,19 @@ def of_calls(measure: str, used: Told, resampling: Resampling) -> Estimate:
     """A measure of the calls (see `weighted_calls`)."""
     if used.called is None:
         return undefined(used.cases, NO_POINT)
-    why = {"ppv": "no study is called present", "npv": "every study is called present"}.get(measure, used.one_class)
+    why = used.one_class
     if measure == "mcc" and used.truth.any() and not used.truth.all():
         why = "every study is called alike"
     return resampling.weigh(weighted_calls(measure, used.truth, used.called), used.cases, why)
+
+
+def _predictive_value(measure: str, used: Told, resampling: Resampling) -> Estimate:
+    """PPV over the studies that are called present, NPV over the others."""
+    if used.called is None:
+        return undefined(used.cases, NO_POINT)
+    of_called = measure == "ppv"
+    why = "no study is called present" if of_called else "every study is called present"
+    return of_calls(measure, used.part(used.called == of_called, why), resampling)
 
 
 def calibration_of(used: Told, said: NDArray[np.float64], resampling: Resampling) -> CalibrationFigures:

@@ -36,7 +36,7 @@ FEWEST_PATIENTS = 20
 FEWEST_OF_A_CLASS = 5
 """Nor is one that needs a class of which there are fewer patients."""
 
-_LOWER_IS_BETTER = ("ECE", "MAE")
+_LOWER_IS_BETTER = ("ECE", "MAE", "Brier")
 _NOT_COMPARED = "ECE"
 """Shown for each group and not compared: by chance alone it is larger in a smaller group."""
 

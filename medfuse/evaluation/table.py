@@ -3,7 +3,7 @@
 The terminal shows what a reader asks first; curves, bins and points are in the JSON.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -19,6 +19,9 @@ from medfuse.evaluation.figures import (
 )
 from medfuse.evaluation.report import EvaluationReport
 from medfuse.metrics import Estimate
+
+LONGEST_GROUP = 20
+"""Characters of a group's name that the terminal shows."""
 
 
 def render(report: EvaluationReport) -> RenderableType:
@@ -91,32 +94,32 @@ def _target_table(report: EvaluationReport) -> Table:
 
 
 def _group_table(subgroups: Subgroups, report: EvaluationReport) -> Table:
-    table = _figure_table(f"by {subgroups.column}", report.confidence)
-    for group in subgroups.groups:
-        _add(table, _of_group(group), _marked(group))
-    return table
+    return _tabled(f"by {subgroups.column}", subgroups.groups, report)
 
 
 def _site_table(sites: SiteFigures, report: EvaluationReport) -> Table:
-    table = _figure_table(f"left-out {sites.column}", report.confidence)
-    for site in sites.sites:
-        _add(table, _of_group(site), _marked(site))
+    return _tabled(f"left-out {sites.column}", sites.sites, report)
+
+
+def _tabled(heading: str, groups: Sequence[GroupFigures], report: EvaluationReport) -> Table:
+    """One row a measure, one line a group; what rests on few patients is marked."""
+    table = _figure_table(heading, report.confidence, "group")
+    for measure in groups[0].measures if groups else ():
+        marked = {_marked(each, measure): each.measures[measure] for each in groups}
+        _add(table, (measure,), marked)
     return table
 
 
-def _of_group(group: GroupFigures) -> tuple[str, ...]:
-    return group.value, f"{group.studies} studies", f"{group.patients} patients"
-
-
-def _marked(group: GroupFigures) -> dict[str, Estimate]:
-    """The figures of a group; those of few patients are marked."""
-    return {f"{name}{' (few)' if name in group.few else ''}": each for name, each in group.measures.items()}
+def _marked(group: GroupFigures, measure: str) -> str:
+    """The name of a group on one line, with a star where the figure rests on few patients."""
+    name = group.value if len(group.value) <= LONGEST_GROUP else f"{group.value[: LONGEST_GROUP - 3]}..."
+    return f"{name} *" if measure in group.few else name
 
 
 def gap_lines(subgroups: Subgroups) -> list[str]:
     """What the gaps between groups come to, in words."""
-    few = sum(bool(group.few) for group in subgroups.groups)
-    lines = [f"  (few): {few} groups have figures of few patients, which are not compared"] if few else []
+    few = any(group.few for group in subgroups.groups)
+    lines = ["  *: rests on too few patients to be compared"] if few else []
     first = [gap for gap in subgroups.gaps if gap.measure == subgroups.worst]
     if not first:
         return [*lines, f"  by {subgroups.column}: no two groups can be compared"]
@@ -166,10 +169,10 @@ def _add(table: Table, about: Iterable[str], figures: Mapping[str, Estimate]) ->
     table.add_row(Text("\n".join(filter(None, about))), *(Text("\n".join(column)) for column in columns))
 
 
-def _figure_table(subject: str, confidence: float) -> Table:
+def _figure_table(subject: str, confidence: float, second: str = "measure") -> Table:
     table = Table(highlight=False, show_lines=True)
-    table.add_column(subject, overflow="fold")
-    table.add_column("measure", no_wrap=True)
+    table.add_column(Text(subject), overflow="fold")
+    table.add_column(second, no_wrap=True)
     for column in ("value", f"{confidence:.0%} interval", "n", "patients"):
         table.add_column(column, no_wrap=True, justify="right")
     return table
