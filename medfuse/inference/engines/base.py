@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from medfuse.model import FusionNetwork
 from medfuse.registry import Registry
@@ -26,10 +26,14 @@ class Engine(ABC):
     Attributes:
         name: As it stands in the registry.
         precision: Of the products in convolutions and linear maps; sums and norms may be finer.
+        precisions: Those that it has.
+        packages: Optional packages that it needs.
     """
 
     name: str
     precision: Precision
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16")
+    packages: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, network: FusionNetwork) -> None:
         self.network = network.eval()

@@ -22,7 +22,7 @@ from medfuse.errors import StorageError, UsageError
 from medfuse.inference.engines.agreement import TOLERANCES, Difference, difference
 from medfuse.inference.engines.base import ENGINES, Encoded, Engine, Precision, PrecisionChoice, Window
 from medfuse.inference.engines.graph import channel_count
-from medfuse.inference.engines.onnx_graph import cache_folder, network_hash
+from medfuse.inference.engines.onnx_graph import cache_folder, network_hash, require
 from medfuse.inference.engines.pytorch import PyTorchEngine
 from medfuse.model import FusionNetwork
 from medfuse.storage import write_file
@@ -195,23 +195,36 @@ def engine_for(
 
     Raises:
         ConfigError: The engine is unknown.
-        UsageError: The precision is unknown.
+        UsageError: The precision is unknown, the engine does not have it, or its packages are not installed.
     """
     if precision not in (AUTO, "fp32", "bf16"):
         raise UsageError(f"unknown precision {precision!r}; known: auto, bf16, fp32")
     if engine != AUTO:
-        ENGINES.get(engine)
+        _check(engine, precision)
     if (engine == "pytorch" and precision == "fp32") or not channel_count(network):
         return PyTorchEngine(network, window)
     on_processor = next(network.parameters()).device.type == "cpu"
-    known = CANDIDATES if engine == AUTO else tuple((engine, kind) for kind in ("fp32", "bf16"))
-    candidates = [
+    return ChosenEngine(network, window, _candidates(engine, precision, on_processor=on_processor))
+
+
+def _check(engine: str, precision: PrecisionChoice) -> None:
+    kind = ENGINES.get(engine)
+    if isinstance(kind, type) and issubclass(kind, Engine):
+        require(kind.packages, f"engine {engine}")
+        if precision not in (AUTO, *kind.precisions):
+            raise UsageError(f"engine {engine} computes in {' or '.join(kind.precisions)}, not in {precision}")
+
+
+def _candidates(engine: str, precision: PrecisionChoice, *, on_processor: bool) -> list[tuple[str, Precision]]:
+    both: tuple[Precision, ...] = ("fp32", "bf16")
+    known = CANDIDATES if engine == AUTO else tuple((engine, kind) for kind in both)
+    return [
         (name, kind)
         for name, kind in known
         if (precision == kind or (precision == AUTO and (kind == "fp32" or multiplies_bf16())))
         and (on_processor or name in ("pytorch", "compiled"))
+        and not (name == "onnxruntime" and kind == "bf16")
     ]
-    return ChosenEngine(network, window, candidates)
 
 
 def multiplies_bf16() -> bool:

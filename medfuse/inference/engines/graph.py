@@ -163,7 +163,7 @@ def _batch(
         finding_mask=nothing.bool(),
         target_values=nothing,
         target_mask=nothing.bool(),
-        segment_targets=torch.zeros((rows, 0, 0, 0), dtype=torch.long),
+        segment_targets=torch.zeros((1, 1, 1, 1), dtype=torch.long).expand(rows, *image.shape[2:]),
         segment_mask=torch.zeros(rows, dtype=torch.bool),
         voxel_volume_ml=voxel_volume_ml,
     )

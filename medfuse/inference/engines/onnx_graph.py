@@ -28,6 +28,8 @@ OPSET = 20
 CACHE_VARIABLE = "MEDFUSE_CACHE_DIR"
 EXPORTERS = ("onnx", "onnxscript")
 
+LOG = logging.getLogger(__name__)
+
 
 def export_onnx(network: FusionNetwork, window: Window, path: Path) -> None:
     """Write a network as ONNX, whole or not at all; batches of one window, texts of any length.
@@ -46,20 +48,14 @@ def export_onnx(network: FusionNetwork, window: Window, path: Path) -> None:
     require(EXPORTERS, "writing ONNX")
     if not channel_count(network):
         raise UsageError("the model sees no image, so there is nothing to export; take --engine pytorch")
-    graph = WindowGraph(network).eval()
-    inputs = example_inputs(network, window)
-    words = {1: torch.export.Dim("words", min=2, max=4096)} if network.text_encoder is not None else None
-    with torch.no_grad(), _quiet():
-        program: Any = torch.onnx.export(
-            graph,
-            tuple(inputs),
-            input_names=list(GraphInputs._fields),
-            output_names=graph.names,
-            dynamic_shapes=tuple(words if name in ("text_tokens", "text_mask") else None for name in inputs._fields),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+    try:
+        program = _program(WindowGraph(network).eval(), example_inputs(network, window))
+    except RuntimeError as error:
+        LOG.debug("the export failed", exc_info=True)
+        raise UsageError(
+            f"this network cannot be written as ONNX ({type(error).__name__}; --verbose shows why); "
+            "take --engine pytorch, and medfuse export --bundle"
+        ) from error
     write_file(path, lambda aside: _save(program, aside))
 
 
@@ -112,6 +108,21 @@ def feeds(inputs: GraphInputs, row: int, wanted: Sequence[str]) -> dict[str, NDA
 def stacked(rows: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Tensor]:
     """The outputs of rows that ran one by one, as those of a batch."""
     return {name: torch.cat([torch.from_numpy(np.array(row[name])) for row in rows]) for name in rows[0]}
+
+
+def _program(graph: WindowGraph, inputs: GraphInputs) -> Any:
+    words = {1: torch.export.Dim("words", min=2, max=4096)} if graph.network.text_encoder is not None else None
+    with torch.no_grad(), _quiet():
+        return torch.onnx.export(
+            graph,
+            tuple(inputs),
+            input_names=list(GraphInputs._fields),
+            output_names=graph.names,
+            dynamic_shapes=tuple(words if name in ("text_tokens", "text_mask") else None for name in inputs._fields),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
 
 
 def _save(program: Any, path: Path) -> None:

@@ -2,10 +2,9 @@
 
 import torch
 
-from medfuse.errors import UsageError
 from medfuse.inference.engines.base import ENGINES, Encoded, Precision, Window
 from medfuse.inference.engines.graph import WindowGraph, graph_inputs, model_output, token_width
-from medfuse.inference.engines.onnx_graph import cached_onnx, feeds, require, stacked
+from medfuse.inference.engines.onnx_graph import EXPORTERS, cached_onnx, feeds, require, stacked
 from medfuse.inference.engines.pytorch import PyTorchEngine
 from medfuse.model import FusionNetwork
 from medfuse.tensors import Batch, ModelOutput
@@ -18,19 +17,19 @@ class OnnxRuntimeEngine(PyTorchEngine):
     Args:
         network: On the CPU.
         window: Size of a window.
-        precision: fp32; its CPU kernels for convolutions have no bf16.
+        precision: fp32; its kernels for the processor have no bf16.
 
     Raises:
-        UsageError: A package is missing, the precision is not there, or the network sees no image.
+        UsageError: A package is missing, or the network sees no image.
         StorageError: The exported graph cannot be cached.
     """
 
     name = "onnxruntime"
+    precisions = ("fp32",)
+    packages = ("onnxruntime", *EXPORTERS)
 
     def __init__(self, network: FusionNetwork, window: Window, /, *, precision: Precision = "fp32") -> None:
-        require(("onnxruntime",), "--engine onnxruntime")
-        if precision != "fp32":
-            raise UsageError(f"engine onnxruntime computes in fp32, not in {precision}; take --precision fp32")
+        require(self.packages, "engine onnxruntime")
         super().__init__(network, window, precision=precision)
         import onnxruntime
 

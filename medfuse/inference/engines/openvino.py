@@ -4,7 +4,7 @@ import torch
 
 from medfuse.inference.engines.base import ENGINES, Encoded, Precision, Window
 from medfuse.inference.engines.graph import WindowGraph, graph_inputs, model_output, token_width
-from medfuse.inference.engines.onnx_graph import cached_onnx, feeds, require, stacked
+from medfuse.inference.engines.onnx_graph import EXPORTERS, cached_onnx, feeds, require, stacked
 from medfuse.inference.engines.pytorch import PyTorchEngine
 from medfuse.model import FusionNetwork
 from medfuse.tensors import Batch, ModelOutput
@@ -27,9 +27,10 @@ class OpenVinoEngine(PyTorchEngine):
     """
 
     name = "openvino"
+    packages = ("openvino", *EXPORTERS)
 
     def __init__(self, network: FusionNetwork, window: Window, /, *, precision: Precision = "fp32") -> None:
-        require(("openvino",), "--engine openvino")
+        require(self.packages, "engine openvino")
         super().__init__(network, window, precision=precision)
         import openvino
 
