@@ -18,6 +18,10 @@ def compare(
         ),
     ],
     output: Annotated[Path | None, typer.Option(help="JSON file to write.", show_default=False)] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare this alone: AUROC, Dice, or 'NAME, AUROC'. May be repeated; settle it beforehand."),
+    ] = None,
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap resamples, by patient.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the resampling.")] = 0,
@@ -38,7 +42,7 @@ def compare(
 
     if output is not None:
         check_file(output)
-    report = compare_given(read_runs(runs, split), split, Resampling(draws=draws, seed=seed))
+    report = compare_given(read_runs(runs, split), split, Resampling(draws=draws, seed=seed), measure or ())
     if output is not None:
         write_comparison(report, output)
     console = Console()

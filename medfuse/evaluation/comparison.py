@@ -15,7 +15,7 @@ from medfuse import __version__
 from medfuse.domain import ModelIdentity
 from medfuse.errors import UsageError
 from medfuse.evaluation.folds import pool
-from medfuse.evaluation.paired import PairedDifference, RunCases, claim, compare_runs
+from medfuse.evaluation.paired import PairedDifference, RunCases, claim, compare_runs, shown_p
 from medfuse.evaluation.report import RESEARCH_USE, read_evaluation
 from medfuse.evaluation.resampling import Resampling
 from medfuse.evaluation.run import Collected
@@ -93,13 +93,21 @@ def read_runs(paths: Sequence[Path], split: str) -> tuple[Given, ...]:
     )
 
 
-def compare_given(given: Sequence[Given], split: str, resampling: Resampling) -> ComparisonReport:
+def compare_given(
+    given: Sequence[Given], split: str, resampling: Resampling, only: Sequence[str] = ()
+) -> ComparisonReport:
     """Compare runs.
+
+    Args:
+        given: The reference first.
+        split: Name of the split.
+        resampling: How intervals are made.
+        only: Measures to compare; empty for all.
 
     Raises:
         UsageError: They are of other studies, patients or labels, or have nothing in common.
     """
-    differences = compare_runs([each.cases for each in given], resampling)
+    differences = compare_runs([each.cases for each in given], resampling, only)
     comparisons = sum(one.p is not None for one in differences)
     return ComparisonReport(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -137,8 +145,23 @@ def render_comparison(report: ComparisonReport) -> RenderableType:
         parts += [Text(f"! {run.name}: {note}", style="bold red") for note in run.notes]
     parts += [_table(run.name, report) for run in report.runs[1:]]
     parts.append(Text("What may be claimed:"))
-    parts += [Text(f"  {sentence}") for sentence in report.claims]
+    parts += [Text(f"  {sentence}") for sentence in _short_claims(report)]
     return Group(*parts)
+
+
+def _short_claims(report: ComparisonReport) -> list[str]:
+    """The claims; what is undecided in one sentence a run."""
+    told = [
+        sentence for one, sentence in zip(report.differences, report.claims, strict=True) if one.verdict != "undecided"
+    ]
+    for run in report.runs[1:]:
+        open_ones = [one.measure for one in report.differences if one.run == run.name and one.verdict == "undecided"]
+        if open_ones:
+            told.append(
+                f"{run.name} and {report.runs[0].name}: no difference may be claimed in {'; '.join(open_ones)}. This "
+                "does not show that they are equal."
+            )
+    return told
 
 
 def _table(name: str, report: ComparisonReport) -> Table:
@@ -153,7 +176,7 @@ def _table(name: str, report: ComparisonReport) -> Table:
                 Text(f"{one.measure}\n{one.test}"),
                 Text(f"{_number(one.value)}\nless {_number(one.reference)}"),
                 Text(f"{_number(one.difference.value, '+.3f')}\n{interval}"),
-                Text(_number(one.p_corrected)),
+                Text(shown_p(one.p_corrected)),
                 Text(one.verdict),
             )
     return table

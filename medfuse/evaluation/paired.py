@@ -85,8 +85,16 @@ class RunCases:
     notes: tuple[str, ...] = ()
 
 
-def compare_runs(runs: Sequence[RunCases], resampling: Resampling) -> tuple[PairedDifference, ...]:
+def compare_runs(
+    runs: Sequence[RunCases], resampling: Resampling, only: Sequence[str] = ()
+) -> tuple[PairedDifference, ...]:
     """Every run less the first, over all measures that both have, corrected together.
+
+    Args:
+        runs: The reference first.
+        resampling: How intervals are made.
+        only: Measures to compare, e.g. `AUROC` or `nodule, AUROC`; empty for all. Fewer comparisons are corrected less,
+            so that they are to be named before the figures are known.
 
     Raises:
         UsageError: The runs are of other studies, patients or labels, or have nothing in common.
@@ -98,7 +106,12 @@ def compare_runs(runs: Sequence[RunCases], resampling: Resampling) -> tuple[Pair
     made = [each for run in ordered[1:] for each in _differences(run, ordered[0], resampling)]
     if not made:
         raise UsageError(f"{reference.name} and {runs[1].name} have no finding, segment or target in common")
-    return _corrected(made)
+    known = {name for each in made for name in (each.measure, each.measure.rpartition(", ")[2])}
+    unknown = [name for name in only if name not in known]
+    if unknown:
+        raise UsageError(f"--measure {unknown[0]}: there is no such measure; there are: {', '.join(sorted(known))}")
+    wanted = [each for each in made if not only or {each.measure, each.measure.rpartition(", ")[2]} & set(only)]
+    return _corrected(wanted)
 
 
 def check_same_cases(run: RunCases, reference: RunCases) -> None:
@@ -287,8 +300,8 @@ def claim(one: PairedDifference, comparisons: int) -> str:
     if difference.low is not None and difference.high is not None:
         interval = f", interval {difference.low:+.3f} to {difference.high:+.3f}"
     found = (
-        f"{difference.value:+.3f}{interval}; {one.test}, p = {_p(one.p)}, {_p(one.p_corrected)} after Holm's correction "
-        f"for {comparisons} comparisons"
+        f"{difference.value:+.3f}{interval}; {one.test}, p {shown_p(one.p)}, and {shown_p(one.p_corrected)} after Holm's "
+        f"correction for {comparisons} comparisons"
     )
     on = f"on these {difference.n} studies of {difference.patients} patients"
     if one.verdict == "undecided":
@@ -327,5 +340,6 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _p(value: float | None) -> str:
-    return "n/a" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+def shown_p(value: float | None) -> str:
+    """A p value as text."""
+    return "n/a" if value is None else "< 0.001" if value < 0.001 else f"= {value:.3f}"
