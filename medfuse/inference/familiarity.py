@@ -48,6 +48,7 @@ class TrainingSet:
         axes: Orthonormal rows, shape `(R, D)`.
         spread: Variance along each of them, shape `(R,)`.
         rest: Variance along everything else, shape `()`.
+        count: Number of studies, shape `()`.
     """
 
     mean: Tensor
@@ -55,6 +56,7 @@ class TrainingSet:
     axes: Tensor
     spread: Tensor
     rest: Tensor
+    count: Tensor
 
     @classmethod
     def fit(cls, features: Features) -> "TrainingSet":
@@ -86,6 +88,7 @@ class TrainingSet:
             axes=torch.tensor(axes[:kept].astype(np.float32)),
             spread=torch.tensor(np.maximum(spread, _SMALLEST)),
             rest=torch.tensor(rest),
+            count=torch.tensor(len(features)),
         )
 
     @classmethod
@@ -96,6 +99,11 @@ class TrainingSet:
             KeyError: One is missing.
         """
         return cls(**{field.name: tensors[field.name] for field in fields(cls)})
+
+    @property
+    def studies(self) -> int:
+        """Number of studies that it was measured on."""
+        return int(self.count)
 
     def tensors(self) -> dict[str, Tensor]:
         """What is kept of it, by name."""

@@ -6,9 +6,9 @@
     RUN/losses.csv       the loss curve
     RUN/log              the same for TensorBoard
 
-`best` is the checkpoint with the lowest validation loss, or the last one (`training.select`). Its temperatures and
-operating points come from the validation split. A resumed run equals an uninterrupted one: it goes on from the last
-whole epoch.
+`best` is the checkpoint with the lowest validation loss, or the last one (`training.select`). Its temperatures,
+operating points, prediction sets and threshold of familiarity come from the validation split. A resumed run equals an
+uninterrupted one: it goes on from the last whole epoch.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +41,7 @@ from medfuse.storage import sweep, write_file
 from medfuse.tensors import Batch
 from medfuse.training import state
 from medfuse.training.average import WeightAverage
+from medfuse.training.calibrate import finish
 from medfuse.training.curve import LossCurve
 from medfuse.training.loop import Losses, Validation, train_epoch, validate
 from medfuse.training.options import TrainingOptions, TrainingPlan
@@ -109,7 +110,10 @@ def train(
     parts = parts_of(studies, splits, plan)
     write_file(output / "config.yaml", lambda aside: aside.write_text(plan.config_yaml, encoding="utf-8"))
     write_splits(output / "splits.csv", studies.rows, splits)
-    best_epoch = _Run(plan, output, watcher, parts["train"], parts["validation"]).go(resume=resume)
+    run = _Run(plan, output, watcher, parts["train"], parts["validation"])
+    best_epoch = run.go(resume=resume)
+    if run.accelerator.is_main_process:
+        finish(output / "best", parts["train"], parts["validation"], studies.rows, run.accelerator.device)
     counts = {name: len(cases) for name, cases in parts.items()}
     return TrainingResult(output=output, best_epoch=best_epoch, counts=counts, rejected=studies.case_set.rejected)
 
