@@ -1,11 +1,13 @@
-"""The entry point that `streamlit run` executes: opens the results and draws the screen that is open."""
+"""The entry point that `streamlit run` executes: who reads, which screen is open."""
 
 from pathlib import Path
 
 import streamlit as st
 
-from apps.viewer import state
-from apps.viewer.screens import reading, worklist
+from apps.viewer import access, state
+from apps.viewer.panels import header, html
+from apps.viewer.screens import agreement, reading, worklist
+from apps.viewer.state import Session
 from medfuse.errors import MedfuseError
 
 _STYLE = Path(__file__).with_name("style.css")
@@ -16,16 +18,24 @@ def main() -> None:
     st.set_page_config(page_title="medfuse review", layout="wide", initial_sidebar_state="collapsed")
     st.html(_STYLE)
     try:
-        session = state.open_session()
+        room = state.open_room()
+        reader = access.reader_of(room)
+        if reader is None:
+            return
+        room.refresh()
+        session = Session(room=room, reader=reader, desk=room.desk(reader))
     except MedfuseError as error:
-        st.title("Nothing to review")
-        st.error("The results cannot be opened.")
-        st.text(str(error))
+        html.draw([html.tag("h1", "Nothing to review", classes="mf-page")])
+        html.notice("error", error)
+        header.statement()
         return
-    if session.study_instance_uid is None:
-        worklist.show(session)
+    handle = state.open_handle()
+    if handle is not None:
+        reading.show(session, handle)
+    elif state.is_on_agreement():
+        agreement.show(session)
     else:
-        reading.show(session, session.study_instance_uid)
+        worklist.show(session)
 
 
 main()

@@ -1,25 +1,28 @@
 """What one browser session remembers, and what all sessions share.
 
-Shared, once a process: the opened results, the review store. A session holds names and places only, never voxels:
-`study` (the study that is open), `order` (the worklist's order, for previous and next), `reviewer`, `notices`.
+Shared, once a process: the opened review and the packed images. A session holds names and places only, never voxels:
+the worklist's filter and order, the notices of the last decisions, when the open case was opened. Which case is open
+stands in the URL as its handle, a random token, so that a reload and a lost connection come back to it.
 """
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+import time
+import uuid
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from datetime import datetime
 
 import streamlit as st
 
-from medfuse.domain import Review, Verdict
+from apps.viewer import access
+from apps.viewer.shelf import Shelf
+from medfuse.domain import Review
 from medfuse.errors import MedfuseError, StorageError, UsageError
-from medfuse.review import QueueRow, Results, ReviewStore
+from medfuse.review import Desk, Order, Reader, ReadingRoom, WorklistFilter, room_from_environment
 
-DIRECTORY_VARIABLE = "MEDFUSE_REVIEW_DIR"
-"""Environment variable that holds the folder of results; `medfuse review` sets it."""
-
-REVIEWER_KEY = "reviewer"
+_CASE = "case"
+_SCREEN = "screen"
+_AGREEMENT = "agreement"
+_KEPT_IMAGES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,120 +34,164 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """How the worklist stands: what is shown, in which order, from which row on."""
+
+    shown: WorklistFilter = field(default_factory=WorklistFilter)
+    order: Order = Order.TRIAGE
+    descending: bool | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The opened results and store, as one run of the page sees them.
+    """The review as the reader of this session sees it, for one run of the page."""
 
-    Args:
-        results: What is reviewed.
-        store: Where decisions go, or None where it cannot be opened.
-        store_problem: Why there is no store; empty where there is one.
-    """
-
-    results: Results
-    store: ReviewStore | None
-    store_problem: str = ""
+    room: ReadingRoom
+    reader: Reader
+    desk: Desk
 
     @property
-    def study_instance_uid(self) -> str | None:
-        """The study that is open, or None on the worklist."""
-        uid = st.session_state.get("study")
-        return uid if isinstance(uid, str) else None
+    def may_decide(self) -> bool:
+        """Whether the reader has a name to sign with."""
+        return access.is_signed(self.room)
 
     @property
-    def reviewer(self) -> str:
-        """Who decides, as that person signs; empty until told."""
-        return str(st.session_state.get(REVIEWER_KEY, "")).strip()
-
-    @property
-    def order(self) -> Sequence[str]:
-        """The Study Instance UIDs in the order of the worklist that the study was opened from."""
-        order: Sequence[str] = st.session_state.get("order", ())
-        return order or [row.study_instance_uid for row in self.results.scores if row.study_instance_uid]
-
-    def queue(self) -> tuple[QueueRow, ...]:
-        """One row a study with its standing decision."""
-        return self.results.queue(self.store.latest_of_studies() if self.store else {})
-
-    def history(self, study_instance_uid: str) -> tuple[Review, ...]:
-        """Every decision on a study, oldest first; none where there is no store."""
-        return self.store.history(study_instance_uid) if self.store else ()
-
-    def decide(
-        self, study_instance_uid: str, subject: str | None, verdict: Verdict, *, comment: str, weights_sha256: str
-    ) -> bool:
-        """Keep a decision and note what became of it.
-
-        Returns:
-            Whether it is kept: True only after the store has committed it.
-        """
-        if self.store is None or not self.reviewer:
-            _note(study_instance_uid, subject, Notice(text="Not saved.", saved=False))
-            return False
-        now = datetime.now(UTC)
-        review = Review(
-            study_instance_uid=study_instance_uid,
-            subject=subject,
-            verdict=verdict,
-            reviewer=self.reviewer,
-            comment=comment.strip(),
-            model_weights_sha256=weights_sha256,
-            created_at=now.isoformat(timespec="milliseconds"),
-        )
-        try:
-            self.store.add(review)
-        except StorageError as error:
-            _note(study_instance_uid, subject, Notice(text=f"NOT saved. {error}", saved=False))
-            return False
-        _note(study_instance_uid, subject, Notice(text=f"Saved {now.astimezone():%H:%M:%S}", saved=True))
-        return True
+    def listing(self) -> Listing:
+        """How the worklist stands."""
+        kept = st.session_state.get("listing")
+        return kept if isinstance(kept, Listing) else Listing()
 
 
-def open_session() -> Session:
-    """The results and the store of the folder that the app was started on.
+@st.cache_resource(show_spinner="Opening the review …")
+def open_room() -> ReadingRoom:
+    """The review that the app was started on.
 
     Raises:
-        UsageError: The folder is not told, is missing, or holds no results.
+        MedfuseError: There is nothing to review, or decisions cannot be kept.
     """
-    told = os.environ.get(DIRECTORY_VARIABLE, "")
-    if not told:
-        raise UsageError("no folder of results was given; start the dashboard with `medfuse review DIR`")
-    directory = Path(told)
-    scores = directory / "scores.csv"
-    results = _results(directory, scores.stat().st_mtime_ns if scores.is_file() else 0)
-    try:
-        return Session(results=results, store=_store(directory))
-    except MedfuseError as error:
-        return Session(results=results, store=None, store_problem=str(error))
+    return room_from_environment()
 
 
-def open_study(study_instance_uid: str, order: Sequence[str] | None = None) -> None:
-    """Go to a study; `order` is the worklist's, for previous and next."""
-    st.session_state["study"] = study_instance_uid
+@st.cache_resource(show_spinner=False)
+def shelf() -> Shelf:
+    """The packed images of the last few studies."""
+    return Shelf(_KEPT_IMAGES)
+
+
+def open_handle() -> str | None:
+    """The handle of the case that is open; None on the other screens."""
+    return st.query_params.get(_CASE)
+
+
+def is_on_agreement() -> bool:
+    """Whether the agreement screen is open."""
+    return st.query_params.get(_SCREEN) == _AGREEMENT
+
+
+def open_case(handle: str) -> None:
+    """Go to a case; its time begins to run."""
+    leave()
+    st.query_params[_CASE] = handle
+
+
+def open_agreement() -> None:
+    """Go to the agreement screen."""
+    leave()
+    st.query_params[_SCREEN] = _AGREEMENT
+
+
+def leave() -> None:
+    """Go back to the worklist; a case that was taken and not begun is free again."""
+    st.query_params.clear()
     st.session_state["notices"] = {}
-    if order is not None:
-        st.session_state["order"] = tuple(order)
+    st.session_state.pop("clock", None)
 
 
-def close_study() -> None:
-    """Go back to the worklist."""
-    st.session_state["study"] = None
+def start_clock(handle: str) -> None:
+    """Begin to count the time on a case, unless it is being counted."""
+    if st.session_state.get("clock", ("", 0.0))[0] != handle:
+        st.session_state["clock"] = (handle, time.monotonic())
 
 
-def notice(study_instance_uid: str, subject: str | None) -> Notice | None:
-    """What became of this session's last decision on a subject of the open study."""
-    found: Notice | None = st.session_state.get("notices", {}).get((study_instance_uid, subject))
+def seconds_on(handle: str) -> float:
+    """Seconds on a case since it was opened or since the last thing kept."""
+    kept, since = st.session_state.get("clock", ("", 0.0))
+    return round(time.monotonic() - since, 1) if kept == handle else 0.0
+
+
+def keep(handle: str, subject: Hashable, act: Callable[[str, float], Review | None], *, content: Hashable) -> bool:
+    """Have a decision kept and note what became of it; the screen says saved only after it is on the disk.
+
+    The same content tried again after a failure carries the same key, so that it is never kept twice.
+
+    Args:
+        handle: Of the case.
+        subject: What the notice stands beside.
+        act: Keeps it, given the key and the seconds since the last one.
+        content: What tells this decision from another one on the same subject.
+
+    Returns:
+        Whether it is kept.
+    """
+    pending = st.session_state.setdefault("pending", {})
+    key = pending.setdefault((handle, subject, content), str(uuid.uuid4()))
+    try:
+        kept = act(key, seconds_on(handle))
+    except StorageError as error:
+        note(handle, subject, Notice(text=f"NOT saved. {error}", saved=False))
+        return False
+    except UsageError as error:
+        pending.pop((handle, subject, content), None)
+        note(handle, subject, Notice(text=f"Not saved: {error}", saved=False))
+        return False
+    pending.pop((handle, subject, content), None)
+    st.session_state["clock"] = (handle, time.monotonic())
+    word = "Saved" if kept is not None else "Nothing to undo"
+    note(handle, subject, Notice(text=f"{word} {datetime.now().astimezone():%H:%M:%S}", saved=True))
+    return True
+
+
+def notice(handle: str, subject: Hashable) -> Notice | None:
+    """What became of this session's last decision on a subject of the open case."""
+    found: Notice | None = st.session_state.get("notices", {}).get((handle, subject))
     return found
 
 
-def _note(study_instance_uid: str, subject: str | None, text: Notice) -> None:
-    st.session_state.setdefault("notices", {})[study_instance_uid, subject] = text
+def note(handle: str, subject: Hashable, told: Notice) -> None:
+    """Remember what became of a decision."""
+    st.session_state.setdefault("notices", {})[handle, subject] = told
 
 
-@st.cache_resource(show_spinner="Opening the results …", max_entries=4)
-def _results(directory: Path, changed_at: int) -> Results:
-    return Results(directory)
+def release(session: Session, handle: str) -> None:
+    """Give a case back; a failure leaves the claim to end by itself."""
+    try:
+        session.desk.release(handle)
+    except MedfuseError:
+        return
 
 
-@st.cache_resource(show_spinner=False, max_entries=4)
-def _store(directory: Path) -> ReviewStore:
-    return ReviewStore(directory)
+def reason_for(handle: str) -> str:
+    """Why the reader changes a case that is signed off, as typed; empty for nothing."""
+    return str(st.session_state.get(f"reason/{handle}", "")).strip()
+
+
+def go_on(session: Session) -> None:
+    """Open the next case that is open for this reader, or the worklist when all is done."""
+    listing = session.listing
+    following = session.desk.next_open(listing.shown, listing.order)
+    if following is None:
+        leave()
+    else:
+        open_case(following)
+    rerun_all()
+
+
+def rerun_all() -> None:
+    """Have the whole page drawn again, though the click was in a part of it."""
+    st.session_state["whole_page"] = True
+
+
+def takes_whole_page() -> bool:
+    """Whether a click in a part of the page asked for all of it; asked once."""
+    return bool(st.session_state.pop("whole_page", False))

@@ -1,7 +1,7 @@
 """The one place where text becomes HTML: everything that comes out of a file or a reader passes `text`."""
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import streamlit as st
 
@@ -11,11 +11,13 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def tag(name: str, content: str, *, classes: str = "", style: str = "") -> str:
-    """An element around `content`, which is HTML already; class and style are the app's own words and numbers."""
-    attributes = f' class="{text(classes)}"' if classes else ""
-    attributes += f' style="{text(style)}"' if style else ""
-    return f"<{name}{attributes}>{content}</{name}>"
+def tag(
+    name: str, content: str, *, classes: str = "", style: str = "", attributes: Mapping[str, object] | None = None
+) -> str:
+    """An element around `content`, which is HTML already; the values of attributes are text."""
+    given = {"class": classes, "style": style, **(attributes or {})}
+    written = "".join(f' {key}="{text(value)}"' for key, value in given.items() if value not in ("", None))
+    return f"<{name}{written}>{content}</{name}>"
 
 
 def draw(parts: Iterable[str], *, inline: bool = False) -> None:
@@ -25,4 +27,5 @@ def draw(parts: Iterable[str], *, inline: bool = False) -> None:
 
 def notice(kind: str, message: object) -> None:
     """A short line in a box: `kind` is `info`, `warning` or `error`; the message is text."""
-    draw([tag("div", text(message), classes=f"mf-notice mf-{kind}")])
+    role = "alert" if kind == "error" else "status"
+    draw([tag("div", text(message), classes=f"mf-notice mf-{kind}", attributes={"role": role})])

@@ -1,7 +1,9 @@
 // The label map of the overlay: colours, outlines, centres.
 
-/** NiiVue's label colour table: 0 is clear, hidden segments are clear. */
-export function colourTable(segments, hidden) {
+const DIM = 70; // alpha of the others while one segment is lit
+
+/** NiiVue's label colour table: 0 is clear, hidden segments are clear, the others fade while one is lit. */
+export function colourTable(segments, hidden = new Set(), lit = null) {
   const size = Math.max(0, ...segments.map((segment) => segment.number)) + 1;
   const table = { R: [], G: [], B: [], A: [], I: [], labels: [] };
   const byNumber = new Map(segments.map((segment) => [segment.number, segment]));
@@ -11,7 +13,8 @@ export function colourTable(segments, hidden) {
     table.R.push(red);
     table.G.push(green);
     table.B.push(blue);
-    table.A.push(segment && !hidden.has(number) ? 255 : 0);
+    const shown = segment && !hidden.has(number);
+    table.A.push(shown ? (lit === null || lit === number ? 255 : DIM) : 0);
     table.I.push(number);
     table.labels.push(segment ? segment.name : "");
   }

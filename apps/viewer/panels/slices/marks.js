@@ -1,6 +1,8 @@
-// Orientation letters and the scale bar, as text over the canvas: legible on bright images, unlike letters drawn in it.
+// Orientation letters, slice positions and the scale bar, as text over the canvas: legible on bright images, unlike
+// letters drawn in it.
 
 import { SLICE } from "./niivue.js";
+import { AXES } from "./tiles.js";
 
 const NICE_MM = [500, 200, 100, 50, 20, 10, 5, 2, 1];
 const LOW = 90; // a plane lower than this has no room for a scale bar, nor for letters above each other
@@ -12,6 +14,7 @@ const LETTERS = {
   [SLICE.coronal]: ["R", "S", "L", "I"],
   [SLICE.sagittal]: ["A", "S", "P", "I"],
 };
+const NAMES = { [SLICE.axial]: "Ax", [SLICE.coronal]: "Cor", [SLICE.sagittal]: "Sag" };
 
 /** Draw the marks of every plane on the screen into `layer`, a box that lies exactly over the canvas. */
 export function drawMarks(layer, nv) {
@@ -30,10 +33,20 @@ export function drawMarks(layer, nv) {
       mark(letters[2], x + w - 3, top + height / 2, "end"),
       mark(letters[3], x + w / 2, low ? top + height + 2 : top + height - 2, low ? "above" : "below"),
     );
-    const bar = !low && scaleBar(x, top + height, w, Math.abs(slice.fovMM[0] ?? 0));
+    if (low) continue;
+    const [number, count] = placeOf(nv, slice.axCorSag);
+    marks.push(mark(`${NAMES[slice.axCorSag]} ${number}/${count}`, x + 4, top + 4, "place"));
+    const bar = scaleBar(x, top + height, w, Math.abs(slice.fovMM[0] ?? 0));
     if (bar) marks.push(bar);
   }
   layer.replaceChildren(...marks);
+}
+
+/** Which slice of how many a plane shows, from 1. */
+export function placeOf(nv, plane) {
+  const axis = AXES[plane][2];
+  const count = nv.volumes[0].dimsRAS[axis + 1];
+  return [Math.min(Math.floor(nv.scene.crosshairPos[axis] * count) + 1, count), count];
 }
 
 function mark(text, x, y, side) {

@@ -1,8 +1,10 @@
-// Three linked planes of one series with the model's label map over it. Everything here happens without a rerun.
+// One or two linked images with a segmentation over the first. Everything here happens without a rerun of the page;
+// Python hears only of a corrected segmentation.
 
-import { colourTable, centreOf, outlineOf } from "./labels.js";
-import { drawMarks } from "./marks.js";
-import { DRAG, SLICE, loadNiivue } from "./niivue.js";
+import { Editing } from "./editing.js";
+import { drawHelp, nameOf } from "./keys.js";
+import * as page from "./page.js";
+import { Pane } from "./pane.js";
 import { onRender, setHeight } from "./streamlit.js";
 
 const LAYOUTS = [
@@ -13,348 +15,417 @@ const LAYOUTS = [
   ["render", "3D", "Volume rendering"],
 ];
 const MODES = [
-  ["crosshair", "Crosshair", "Left drag moves the crosshair"],
-  ["window", "Window", "Left drag changes the window"],
-  ["pan", "Pan, zoom", "Left drag pans, the wheel zooms"],
-  ["measure", "Measure", "Left drag measures a distance"],
+  ["crosshair", "Crosshair", "Left drag moves the crosshair (C)", "c"],
+  ["window", "Window", "Left drag changes the window (V)", "v"],
+  ["pan", "Zoom", "Left drag pans, the wheel zooms (Z)", "z"],
+  ["distance", "Distance", "Left drag measures a distance (D)", "d"],
+  ["area", "Area", "Left drag measures an ellipse: area, mean, range (A)", "a"],
 ];
-const PLANES = [
-  { sliceType: SLICE.axial, position: [0.015, 0.02, 0.595, 0.95] },
-  { sliceType: SLICE.coronal, position: [0.64, 0.02, 0.345, 0.46] },
-  { sliceType: SLICE.sagittal, position: [0.64, 0.5, 0.345, 0.46] },
+const PENS = [
+  ["paint", "Brush", "Paint the segment (B)", "b"],
+  ["erase", "Erase", "Erase (X)", "x"],
+  ["area", "Area", "Draw around an area to fill it (G)", "g"],
 ];
-const GAP = 0.03; // of the longest side: the crosshair leaves its centre free
-
-const OPTIONS = {
-  isRadiologicalConvention: true,
-  sagittalNoseLeft: true,
-  isOrientationTextVisible: false, // marks.js draws the letters
-  dragAndDropEnabled: false,
-  multiplanarShowRender: 0,
-  backColor: [0, 0, 0, 1],
-  crosshairColor: [0.42, 0.71, 0.79, 0.75],
-  crosshairWidthUnit: "percent",
-  crosshairWidth: 0.25,
-  fontColor: [0.86, 0.8, 0.55, 1],
-  fontMinPx: 14,
-  fontSizeScaling: 0.25,
-  measureLineColor: [0.93, 0.78, 0.36, 1],
-  measureTextColor: [0.93, 0.78, 0.36, 1],
-  selectionBoxColor: [0.42, 0.71, 0.79, 0.3],
-  loadingText: "",
-  logLevel: "error",
-};
+const PAGE_KEYS = new Set(["n", "p", "w"]);
 
 const find = (id) => document.getElementById(id);
-const canvas = find("slices");
-const state = { nv: null, imageKey: null, overlayKey: null, windows: [], segments: [], hidden: new Set(), layout: "planes" };
-let labels = null; // { fill, outline, dims, spacing } of the overlay that is loaded
+const fill = (id, children) => find(id).replaceChildren(...children);
+const state = { case: null, args: null, layout: "planes", mode: "crosshair", linked: true, offset: [0, 0, 0], chosen: null, modelHidden: false };
+const look = { shown: true, opacity: 0.45, outline: false, hidden: new Set(), lit: null };
+const panes = [...document.querySelectorAll(".pane")].map((root) => {
+  root.append(find("pane").content.cloneNode(true));
+  return new Pane(root);
+});
+const [main, beside] = panes;
+let active = main;
+const editing = new Editing(drawEditing);
 let turn = Promise.resolve();
 
 onRender((args) => {
-  turn = turn.then(() => show(args)).catch(fail);
+  turn = turn.then(() => show(args)).catch((error) => main.fail(error));
 });
 
 async function show(args) {
   setHeight(args.height);
-  state.nv ??= await attach();
-  if (args.image_key !== state.imageKey || args.overlay_key !== state.overlayKey) await load(args);
+  const isOther = args.case !== state.case;
+  if (isOther && editing.active) editing.stop();
+  const isSaved = editing.answered(args.answer);
+  if (isSaved) editing.stop();
+  Object.assign(state, { args, case: args.case });
+  if (isOther) Object.assign(look, { hidden: new Set(), lit: null });
+  await openMain(args, isOther, isSaved);
+  await openBeside(args.images[1]);
+  drawEditing();
 }
 
-async function attach() {
-  const Niivue = await loadNiivue();
-  const nv = new Niivue(OPTIONS);
-  await nv.attachToCanvas(canvas, true);
-  if (!nv.gl) throw new Error("this browser has no WebGL 2");
-  const drawScene = nv.drawScene.bind(nv);
-  nv.drawScene = () => {
-    drawScene();
-    drawMarks(find("marks"), nv);
-  };
-  nv.onLocationChange = showPosition;
-  nv.onIntensityChange = showWindow;
-  state.nv = nv;
-  chooseMode("crosshair");
-  chooseLayout(state.layout);
-  return nv;
-}
-
-async function load(args) {
-  const { nv } = state;
-  const here = nv.volumes.length && args.study_key === state.studyKey ? nv.frac2mm(nv.scene.crosshairPos, 0, true) : null;
-  say("Loading the images …");
-  for (const volume of [...nv.volumes]) nv.removeVolume(volume);
-  labels = null;
-  await nv.loadFromArrayBuffer(await niftiOf(args), "image.nii");
-  state.segments = args.segments;
-  nv.opts.crosshairGap = GAP * Math.max(...[1, 2, 3].map((axis) => nv.volumes[0].dimsRAS[axis] * nv.volumes[0].pixDimsRAS[axis]));
-  if (args.overlay) await loadOverlay(args);
-  Object.assign(state, { imageKey: args.image_key, overlayKey: args.overlay_key, studyKey: args.study_key });
-  Object.assign(state, { windows: args.windows, unit: args.unit });
+async function openMain(args, isOther, isSaved) {
+  const [image] = args.images;
+  await ready(main);
+  const isNew = main.image?.key !== image.key;
+  if (isNew) {
+    const here = !isOther && main.image ? main.place() : null;
+    await main.open(image);
+    if (here) main.goTo(here);
+  }
+  if (isOther) state.chosen = null;
+  if (isSaved) state.chosen = args.answer.overlay;
+  const overlay = args.overlays.find((o) => o.id === state.chosen) ?? args.overlays[0] ?? null;
+  if (isNew || overlay?.key !== main.overlay?.key) {
+    if (editing.active) return;
+    await chooseOverlay(overlay?.id ?? null);
+  }
+  drawOverlays();
+  if (isOther) startAt();
   drawWindows();
-  applyWindow(args.windows[0]);
-  find("overlay").hidden = !labels;
-  if (here) nv.scene.crosshairPos = nv.mm2frac(here, 0, true);
-  else startAt();
-  say("");
-  nv.drawScene();
-  nv.createOnLocationChange();
 }
 
-async function loadOverlay(args) {
-  const { nv } = state;
-  if (args.overlay_key !== state.overlayKey) state.hidden = new Set();
-  await nv.loadFromArrayBuffer(bufferOf(args.overlay), "overlay.nii.gz");
-  const volume = nv.volumes[1];
-  const [, nx, ny, nz] = volume.hdr.dims;
-  const spacing = volume.hdr.pixDims.slice(1, 4);
-  labels = { fill: volume.img, outline: null, dims: [nx, ny, nz], spacing };
-  drawSegments();
-  colour();
+async function openBeside(image) {
+  const isShown = Boolean(image);
+  const isChanged = isShown !== !beside.root.hidden;
+  beside.root.hidden = !isShown;
+  find("link").hidden = !isShown;
+  if (isShown) {
+    await ready(beside);
+    if (beside.image?.key !== image.key) {
+      await beside.open(image).catch((error) => beside.fail(error));
+      align(image.same_frame);
+    }
+  } else active = main;
+  if (isChanged || !state.laidOut) {
+    state.laidOut = true;
+    chooseLayout(state.layout);
+  }
+  activate(active);
 }
+
+async function ready(pane) {
+  if (pane.nv) return;
+  await pane.attach();
+  pane.onMove = moved;
+  pane.onWindow = (changed) => changed === active && pressWindow();
+  pane.useMode(state.mode);
+  pane.canvas.addEventListener("mouseenter", () => activate(pane, true));
+  pane.canvas.addEventListener("focus", () => activate(pane));
+  pane.root.addEventListener("mousedown", (event) => pressed(pane, event), true);
+}
+
+// ---- linked images -------------------------------------------------------------------------------------------------
+
+/** Two images of one frame of reference share places; others are laid middle on middle, or as they stand when linked. */
+function align(isSameFrame) {
+  if (!beside.image) return;
+  const middle = (pane) => [...pane.nv.frac2mm([0.5, 0.5, 0.5], 0, true)].slice(0, 3);
+  const [a, b] = [middle(main), middle(beside)];
+  state.offset = isSameFrame ? [0, 0, 0] : a.map((value, axis) => b[axis] - value);
+  moved(main);
+}
+
+function moved(pane) {
+  if (state.linked && beside.image && !beside.root.hidden && main.image) {
+    const other = pane === main ? beside : main;
+    const sign = pane === main ? 1 : -1;
+    other.follow(pane.place().map((value, axis) => value + sign * state.offset[axis]), pane.nv.scene.pan2Dxyzmm);
+  }
+  showPosition(pane);
+}
+
+function link(isLinked) {
+  state.linked = isLinked;
+  find("link").setAttribute("aria-pressed", String(isLinked));
+  if (!isLinked || !beside.image) return;
+  const here = main.place();
+  state.offset = state.args.images[1].same_frame ? [0, 0, 0] : beside.place().map((value, axis) => value - here[axis]);
+  moved(main);
+}
+
+// ---- where, and with which window ----------------------------------------------------------------------------------
 
 /** The crosshair opens on the largest segment, or in the middle. */
 function startAt() {
-  state.nv.scene.crosshairPos = [0.5, 0.5, 0.5];
-  const largest = [...state.segments].sort((a, b) => b.volume_mm3 - a.volume_mm3)[0];
-  if (labels && largest) jumpTo(largest.number);
+  const largest = [...(main.overlay?.segments ?? [])].sort((a, b) => b.volume_mm3 - a.volume_mm3)[0];
+  const centre = largest && main.centreOf(largest.number);
+  main.goTo(centre ?? [...main.nv.frac2mm([0.5, 0.5, 0.5], 0, true)].slice(0, 3));
 }
 
-function jumpTo(number) {
-  const { nv } = state;
-  const centre = centreOf(labels.fill, labels.dims, number);
-  if (!centre) return;
-  const rows = nv.volumes[1].hdr.affine.slice(0, 3);
-  const mm = rows.map((row) => row[0] * centre[0] + row[1] * centre[1] + row[2] * centre[2] + row[3]);
-  nv.scene.crosshairPos = nv.mm2frac(mm, 0, true);
-  nv.drawScene();
-  nv.createOnLocationChange();
+function jumpToSegment(number) {
+  const centre = main.centreOf(number);
+  if (centre) main.goTo(centre);
+  return Boolean(centre);
 }
 
-function colour() {
-  const { nv } = state;
-  const volume = nv.volumes[1];
-  if (find("outline").checked) labels.outline ??= outlineOf(labels.fill, labels.dims, labels.spacing);
-  volume.img = find("outline").checked ? labels.outline : labels.fill;
-  volume.setColormapLabel(colourTable(state.segments, state.hidden));
-  const opacity = Number(find("opacity").value) / 100;
-  volume.opacity = find("shown").checked ? Math.min(1, find("outline").checked ? 2 * opacity : opacity) : 0;
-  nv.updateGLVolume();
+function jumpToFinding(name) {
+  const finding = state.args?.findings.find((f) => f.name === name);
+  if (finding?.segment && jumpToSegment(finding.segment)) return true;
+  find("position").textContent = "this finding has no place in the images";
+  return false;
 }
 
-function applyWindow(preset) {
-  const volume = state.nv.volumes[0];
-  volume.cal_min = preset.level - preset.width / 2;
-  volume.cal_max = preset.level + preset.width / 2;
-  volume.colormapInvert = find("invert").getAttribute("aria-pressed") === "true";
-  state.nv.updateGLVolume();
-  showWindow(volume);
-}
-
-/** Width follows the drag across, level the drag along; a whole screen is a few widths, whatever the unit is. */
-function startWindowing(event) {
-  const { nv } = state;
-  const volume = nv.volumes[0];
-  const start = { x: event.clientX, y: event.clientY, low: volume.cal_min, high: volume.cal_max };
-  const width = start.high - start.low;
-  const level = (start.high + start.low) / 2;
-  const unit = width / 250;
-  const drag = (move) => {
-    const wide = Math.max(width + unit * (move.clientX - start.x), unit);
-    const middle = level + unit * (move.clientY - start.y);
-    volume.cal_min = middle - wide / 2;
-    volume.cal_max = middle + wide / 2;
-    nv.refreshLayers(volume, 0);
-    nv.drawScene();
-    showWindow(volume);
-  };
-  window.addEventListener("mousemove", drag);
-  window.addEventListener("mouseup", () => window.removeEventListener("mousemove", drag), { once: true });
+function nextFinding() {
+  const named = page.findings();
+  if (!named.length) return;
+  state.at = ((state.at ?? -1) + 1) % named.length;
+  jumpToFinding(named[state.at]);
 }
 
 function chooseLayout(layout) {
-  const { nv } = state;
   state.layout = layout;
   press("layouts", layout);
-  find("convention").hidden = layout === "render";
-  if (layout === "planes") nv.setCustomLayout(PLANES);
-  else nv.clearCustomLayout();
-  nv.setSliceType(SLICE[layout]);
+  for (const pane of panes) {
+    pane.part("convention").hidden = layout === "render";
+    if (pane.nv) {
+      pane.nv.resizeListener?.();
+      pane.layOut(layout, !beside.root.hidden);
+    }
+  }
 }
 
 function chooseMode(mode) {
   state.mode = mode;
   press("modes", mode);
-  state.nv.setMouseEventConfig({
-    leftButton: { primary: DRAG[mode] ?? DRAG.none, withShift: DRAG.measure, withCtrl: DRAG.pan },
-    rightButton: DRAG.none,
-    centerButton: DRAG.pan,
-  });
-  state.nv.opts.dragMode = mode === "pan" ? DRAG.pan : DRAG.none; // with pan, the wheel zooms
+  for (const pane of panes) if (pane.nv) pane.useMode(mode);
+}
+
+function activate(pane, focus = false) {
+  active = pane;
+  for (const each of panes) each.root.toggleAttribute("data-active", each === pane && !beside.root.hidden);
+  if (focus) pane.canvas.focus({ preventScroll: true });
+  drawWindows();
+}
+
+function pressed(pane, event) {
+  if (event.target !== pane.canvas || !pane.image) return;
+  const left = event.button === 0 && !event.ctrlKey;
+  const measure = left && !editing.active && (event.shiftKey ? "distance" : ["distance", "area"].includes(state.mode) && state.mode);
+  if (event.button === 2 || (left && state.mode === "window" && !measure && !editing.active)) pane.startWindowing(event);
+  else if (measure) pane.measures.start(event, measure);
+  else return;
+  event.preventDefault();
+  event.stopPropagation(); // NiiVue's windowing says nothing of what it does, so the readout could not follow
 }
 
 function reset() {
-  const { nv } = state;
+  for (const pane of panes) if (pane.image && !pane.root.hidden) pane.reset();
   find("invert").setAttribute("aria-pressed", "false");
-  nv.setPan2Dxyzmm([0, 0, 0, 1]);
-  nv.clearAllMeasurements();
-  applyWindow(state.windows[0]);
   startAt();
-  nv.drawScene();
 }
 
-function showWindow(volume) {
-  const width = volume.cal_max - volume.cal_min;
-  const level = (volume.cal_max + volume.cal_min) / 2;
-  find("window-readout").textContent = `W ${Math.round(width)}  L ${Math.round(level)}`;
-  const chosen = state.windows.find((w) => Math.abs(w.width - width) < 0.5 && Math.abs(w.level - level) < 0.5);
-  press("windows", chosen?.name);
+function invert() {
+  active.invert();
+  find("invert").setAttribute("aria-pressed", String(active.inverted));
 }
 
-function showPosition(location) {
-  const volume = state.nv.volumes[0];
-  if (!volume) return;
-  const [x, y, z] = location.mm;
+function showPosition(pane) {
+  if (!pane.image) return;
+  const [x, y, z] = pane.place();
   const side = (value, positive, negative) => `${value >= 0 ? positive : negative} ${Math.abs(value).toFixed(1)}`;
-  const slice = Math.min(Math.floor(location.frac[2] * volume.dimsRAS[3]) + 1, volume.dimsRAS[3]);
-  const value = location.values[0]?.value;
-  const reading = value === undefined ? "" : `${Number(value.toPrecision(4))} ${state.unit}`;
   const place = `${side(x, "R", "L")}  ${side(y, "A", "P")}  ${side(z, "S", "I")} mm`;
-  find("position").textContent = [place, `slice ${slice} of ${volume.dimsRAS[3]}`, reading].filter(Boolean).join("  ·  ");
+  find("position").textContent = `${place}  ·  ${pane.sliceText()}`;
 }
 
 function drawWindows() {
-  fill("windows", state.windows.map((preset, n) => {
+  fill("windows", (active.image?.windows ?? []).map((preset, n) => {
     const button = toggle(preset.name, preset.name, `Width ${Math.round(preset.width)}, level ${Math.round(preset.level)} (${n + 1})`);
-    const key = document.createElement("kbd");
-    key.textContent = String(n + 1);
-    button.prepend(key);
-    button.onclick = () => applyWindow(preset);
+    button.prepend(Object.assign(document.createElement("kbd"), { textContent: String(n + 1) }));
+    button.onclick = () => active.applyWindow(preset);
+    return button;
+  }));
+  pressWindow();
+}
+
+const pressWindow = () => active.image && press("windows", active.window().preset?.name);
+
+// ---- the overlay ---------------------------------------------------------------------------------------------------
+
+async function chooseOverlay(id) {
+  if (state.chosen !== null && id !== state.chosen) look.hidden = new Set();
+  state.chosen = id;
+  await main.lay(state.args.overlays.find((o) => o.id === id) ?? null);
+  colour();
+  drawOverlays();
+}
+
+function colour() {
+  main.colour({ ...look, shown: look.shown && !(state.modelHidden && main.overlay?.origin === "model") && !editing.active });
+}
+
+function drawOverlays() {
+  const { overlays } = state.args;
+  find("overlay").hidden = !overlays.length;
+  find("overlays").hidden = overlays.length < 2;
+  fill("overlays", overlays.map((o) => Object.assign(document.createElement("option"), { value: o.id, textContent: o.label, selected: o.id === main.overlay?.id })));
+  find("shown").nextElementSibling.textContent = overlays.length < 2 ? (overlays[0]?.label ?? "") : "Show";
+  fill("segments", (main.overlay?.segments ?? []).map(segmentButton));
+  find("edit").hidden = !state.args.edit.segments.length;
+}
+
+function segmentButton(segment) {
+  const box = Object.assign(document.createElement("span"), { className: "segment" });
+  box.dataset.finding = state.args.findings.find((f) => f.segment === segment.number)?.name ?? "";
+  const eye = Object.assign(document.createElement("button"), { type: "button", title: `Show or hide ${segment.name}` });
+  eye.setAttribute("aria-label", eye.title);
+  eye.append(swatch(segment));
+  eye.onclick = () => {
+    if (!look.hidden.delete(segment.number)) look.hidden.add(segment.number);
+    box.toggleAttribute("data-hidden", look.hidden.has(segment.number));
+    colour();
+  };
+  const name = Object.assign(document.createElement("button"), { type: "button", className: "name", textContent: segment.name, title: `Go to ${segment.name}` });
+  name.onclick = () => jumpToSegment(segment.number);
+  box.append(eye, name);
+  box.toggleAttribute("data-hidden", look.hidden.has(segment.number));
+  return box;
+}
+
+function swatch(segment) {
+  const box = Object.assign(document.createElement("span"), { className: "swatch" });
+  box.style.background = `rgb(${segment.colour.join(",")})`;
+  return box;
+}
+
+function lightFinding(name) {
+  const number = state.args?.findings.find((f) => f.name === name)?.segment ?? null;
+  for (const box of find("segments").children) box.toggleAttribute("data-lit", name !== null && box.dataset.finding === name);
+  if (number === look.lit || !main.overlay || editing.active) return;
+  look.lit = number;
+  colour();
+}
+
+function hideModel() {
+  state.modelHidden = !state.modelHidden;
+  page.hideModel(state.modelHidden);
+  colour();
+}
+
+// ---- correcting ----------------------------------------------------------------------------------------------------
+
+function startEditing() {
+  const { edit } = state.args;
+  if (!main.image || !edit.segments.length) return;
+  editing.start(main, main.overlay?.segments ?? edit.segments, main.overlay?.id ?? "");
+}
+
+function stopEditing() {
+  if (editing.dirty && !window.confirm("Discard the corrections that are not saved?")) return;
+  editing.stop();
+  colour();
+}
+
+function drawEditing() {
+  find("editing").hidden = !editing.active && !editing.notice;
+  find("edit").setAttribute("aria-pressed", String(editing.active));
+  find("edit-notice").textContent = editing.notice || (editing.dirty ? "not saved yet" : "");
+  find("edit-notice").classList.toggle("failed", editing.failed);
+  for (const id of ["save", "undo", "between", "discard"]) find(id).disabled = !editing.active;
+  find("save").disabled = !editing.dirty || Boolean(editing.token);
+  if (!editing.active) {
+    main.overlay && colour();
+    return;
+  }
+  press("pens", editing.tool);
+  find("size").value = editing.size;
+  fill("targets", editing.segments.map((segment) => {
+    const button = toggle(String(segment.number), "", `Draw ${segment.name}`);
+    button.append(swatch(segment), segment.name);
+    button.setAttribute("aria-pressed", String(segment.number === editing.number));
+    button.onclick = () => editing.choose(segment.number);
     return button;
   }));
 }
 
-function drawSegments() {
-  fill("segments", state.segments.map((segment) => {
-    const box = document.createElement("span");
-    box.className = "segment";
-    const eye = document.createElement("button");
-    eye.type = "button";
-    eye.title = `Show or hide ${segment.name}`;
-    eye.setAttribute("aria-label", eye.title);
-    eye.append(Object.assign(document.createElement("span"), { className: "swatch" }));
-    eye.firstChild.style.background = `rgb(${segment.colour.join(",")})`;
-    eye.onclick = () => {
-      if (!state.hidden.delete(segment.number)) state.hidden.add(segment.number);
-      box.toggleAttribute("data-hidden", state.hidden.has(segment.number));
-      colour();
-    };
-    const name = document.createElement("button");
-    name.type = "button";
-    name.className = "name";
-    name.textContent = segment.name;
-    name.title = `Go to ${segment.name}`;
-    name.onclick = () => jumpTo(segment.number);
-    box.append(eye, name);
-    box.toggleAttribute("data-hidden", state.hidden.has(segment.number));
-    return box;
-  }));
-}
+// ---- buttons and keys ----------------------------------------------------------------------------------------------
 
 function toggle(name, text, title) {
-  const button = document.createElement("button");
-  button.type = "button";
+  const button = Object.assign(document.createElement("button"), { type: "button", title });
   button.dataset.name = name;
-  button.title = title;
   button.append(text);
   button.setAttribute("aria-pressed", "false");
   return button;
 }
 
-const fill = (id, children) => find(id).replaceChildren(...children);
-
 function press(id, name) {
   for (const button of find(id).children) button.setAttribute("aria-pressed", String(button.dataset.name === name));
 }
 
-/** Show a line over the images; an empty one shows the images. `textContent` keeps it text, whatever it holds. */
-function say(text) {
-  find("message").textContent = text;
-  find("message").hidden = !text;
-}
-
-function fail(error) {
-  state.imageKey = null;
-  say(`The images cannot be drawn: ${error.message}.`);
-}
-
-/** The image as a NIfTI file, which is what NiiVue reads, from the packed voxels and the affine that Python gave. */
-async function niftiOf(args) {
-  const packed = new Blob([args.image]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const bytes = new Uint8Array(await new Response(packed).arrayBuffer());
-  const affine = args.affine_ras;
-  const spacing = [0, 1, 2].map((axis) => Math.hypot(affine[axis], affine[4 + axis], affine[8 + axis]));
-  const type = { int16: 4, float32: 16 }[args.data_type];
-  return bufferOf(await state.nv.createNiftiArray(args.shape, spacing, affine, type, bytes));
-}
-
-/** Bytes as an ArrayBuffer of their own. */
-const bufferOf = (bytes) => bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
-
-fill("layouts", LAYOUTS.map(([name, text, title]) => Object.assign(toggle(name, text, title), { onclick: () => chooseLayout(name) })));
-fill("modes", MODES.map(([name, text, title]) => Object.assign(toggle(name, text, title), { onclick: () => chooseMode(name) })));
-find("shown").onchange = colour;
-find("outline").onchange = colour;
-find("opacity").oninput = colour;
+const buttons = (table, choose) => table.map(([name, text, title]) => Object.assign(toggle(name, text, title), { onclick: () => choose(name) }));
+fill("layouts", buttons(LAYOUTS, chooseLayout));
+fill("modes", buttons(MODES, chooseMode));
+fill("pens", buttons(PENS, (tool) => editing.use(tool)));
+press("modes", state.mode);
+drawHelp(find("keys"));
+find("overlays").onchange = (event) => chooseOverlay(event.target.value).catch((error) => main.fail(error));
+find("shown").onchange = (event) => { look.shown = event.target.checked; colour(); };
+find("outline").onchange = (event) => { look.outline = event.target.checked; colour(); };
+find("opacity").oninput = (event) => { look.opacity = Number(event.target.value) / 100; colour(); };
 find("reset").onclick = reset;
-find("invert").onclick = () => {
-  const { nv } = state;
-  const inverted = find("invert").getAttribute("aria-pressed") !== "true";
-  find("invert").setAttribute("aria-pressed", String(inverted));
-  nv.volumes[0].colormapInvert = inverted;
-  nv.updateGLVolume();
-};
-find("help").onclick = () => {
-  find("keys").hidden = !find("keys").hidden;
-  find("help").setAttribute("aria-expanded", String(!find("keys").hidden));
-};
+find("invert").onclick = invert;
+find("link").onclick = () => link(!state.linked);
+find("edit").onclick = () => (editing.active ? stopEditing() : startEditing());
+find("size").oninput = (event) => editing.resize(Number(event.target.value));
+find("between").onclick = () => editing.fillBetween();
+find("undo").onclick = () => editing.undo();
+find("save").onclick = () => editing.save().catch((error) => editing.say(`not saved: ${error.message}`, true));
+find("discard").onclick = stopEditing;
+find("help").onclick = () => showHelp(find("keys").hidden);
 
-/** Keys of the page around this frame (previous, next, worklist) work while the pointer is over the images. */
-const PAGE_KEYS = new Set(["n", "p", "w"]);
-
-function passOn(event) {
-  const copy = (type) => new KeyboardEvent(type, { key: event.key, code: event.code, bubbles: true, cancelable: true });
-  window.parent.document.body.dispatchEvent(copy("keydown"));
-  window.parent.document.body.dispatchEvent(copy("keyup"));
+function showHelp(isShown) {
+  find("keys").hidden = !isShown;
+  find("help").setAttribute("aria-expanded", String(isShown));
 }
 
 const KEYS = {
   o: () => find("shown").click(),
   l: () => find("outline").click(),
-  i: () => find("invert").click(),
+  i: invert,
+  h: hideModel,
+  f: nextFinding,
+  k: () => beside.root.hidden || link(!state.linked),
+  e: () => find("edit").hidden || find("edit").click(),
   " ": reset,
   "?": () => find("help").click(),
-  ArrowUp: () => state.nv.moveCrosshairInVox(0, 0, 1),
-  ArrowDown: () => state.nv.moveCrosshairInVox(0, 0, -1),
+  "+": () => active.zoom(1.25),
+  "-": () => active.zoom(0.8),
+  ArrowUp: () => active.nv.moveCrosshairInVox(0, 0, 1),
+  ArrowDown: () => active.nv.moveCrosshairInVox(0, 0, -1),
+  ArrowLeft: () => activate(main, true),
+  ArrowRight: () => beside.root.hidden || activate(beside, true),
+  Backspace: () => active.measures.undo(),
+  "ctrl+z": () => active.measures.undo(),
+  Escape: () => (find("keys").hidden ? chooseMode("crosshair") : showHelp(false)),
+  ...Object.fromEntries(MODES.map(([name, , , key]) => [key, () => chooseMode(name)])),
+};
+const EDIT_KEYS = {
+  m: () => editing.fillBetween(),
+  "[": () => editing.resize(Math.max(1, editing.size - 2)),
+  "]": () => editing.resize(Math.min(25, editing.size + 2)),
+  "ctrl+z": () => editing.undo(),
+  "ctrl+s": () => find("save").click(),
+  Escape: stopEditing,
+  ...Object.fromEntries(PENS.map(([name, , , key]) => [key, () => editing.use(name)])),
 };
 
+function keyed(event) {
+  if (event.altKey || !main.image) return;
+  const name = nameOf(event);
+  const preset = active.image?.windows[Number(name) - 1];
+  const action = (editing.active && EDIT_KEYS[name]) || (preset && (() => active.applyWindow(preset))) || KEYS[name];
+  if (!action) return;
+  event.preventDefault();
+  event.stopPropagation(); // Streamlit has keys of its own
+  action();
+}
+
 window.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.("input[type=range]")) return;
-  const preset = state.windows[Number(event.key) - 1];
-  const action = preset ? () => applyWindow(preset) : KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (action && state.nv?.volumes.length) {
-    event.preventDefault();
-    action();
+  if (event.target.matches?.("input[type=range], select") && event.key.startsWith("Arrow")) return;
+  const isPressingButton = event.target.matches?.("button, input, select") && [" ", "Enter"].includes(event.key);
+  if (isPressingButton) return;
+  keyed(event);
+  if (PAGE_KEYS.has(event.key.toLowerCase()) && !event.ctrlKey && !event.metaKey) {
+    if (editing.dirty) editing.say("save or discard the correction first", true);
+    else page.passOn(event);
   }
-  if (PAGE_KEYS.has(event.key.toLowerCase())) passOn(event);
-  if (event.target === canvas) event.stopImmediatePropagation(); // NiiVue's own keys differ from a reader's
+  if (event.target.matches?.("canvas")) event.stopImmediatePropagation(); // NiiVue's own keys differ from a reader's
 }, true);
 window.addEventListener("keyup", (event) => event.stopImmediatePropagation(), true);
-find("stage").addEventListener("mousedown", (event) => {
-  const windows = event.button === 2 || (event.button === 0 && state.mode === "window" && !event.shiftKey && !event.ctrlKey);
-  if (!windows || event.target !== canvas || !state.nv?.volumes.length) return;
-  event.preventDefault();
-  event.stopPropagation(); // NiiVue's windowing says nothing of what it does, so the readout could not follow
-  startWindowing(event);
-}, true);
-canvas.addEventListener("mouseenter", () => canvas.focus({ preventScroll: true }));
+page.takeKeys(keyed);
+page.followFindings(lightFinding, jumpToFinding);
+page.guardLeaving(() => editing.dirty, () => editing.say("save or discard the correction first", true));
