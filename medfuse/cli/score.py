@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from medfuse.batch import Limits, Plan, Policy, ScoringSession, Source
+    from medfuse.batch import Limits, Policy, ScoringSession, Source
     from medfuse.domain import StudyOutcome
     from medfuse.ingest.network.archive import Query
 
@@ -138,22 +138,24 @@ def run(
     with console.status("loading the model"):
         plan = session.plan(source.jobs, again=again, retry=retry)
     write_sources(source.paths, session.output)
-    for refused in session.refuse(source.rejected):
+    new = session.refuse(source.rejected)
+    for refused in new:
         _say(refused, counts, console)
-    counts["rejected"] = len(source.rejected) + plan.kept_rejected
+    before = plan.kept_rejected + len(source.rejected) - len(new)
+    counts["rejected"] += before
     counts["kept"] = plan.kept
     outcomes = track(session.run(plan.jobs), description="scoring", total=len(plan.jobs), console=console)
     for outcome in outcomes:
         _say(outcome, counts, console)
-    console.print(_summary(counts, plan))
+    console.print(_summary(counts, before))
     console.print(f"results: {session.output / TABLE}", markup=False, soft_wrap=True)
     return counts
 
 
-def _summary(counts: Counter[str], plan: "Plan") -> str:
+def _summary(counts: Counter[str], before: int) -> str:
     text = f"{counts['scored']} scored, {counts['rejected']} rejected"
-    if plan.kept_rejected:
-        text += f" ({plan.kept_rejected} of them before; --retry rejected tries them again)"
+    if before:
+        text += f" ({before} of them before; --retry rejected tries them again)"
     return text + (f", {counts['kept']} already scored by this model" if counts["kept"] else "")
 
 
