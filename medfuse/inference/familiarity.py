@@ -17,7 +17,7 @@ from torch import Tensor
 from medfuse.data.samples import Case, sample_of
 from medfuse.domain.labels import LabelSet
 from medfuse.domain.prediction import Familiarity
-from medfuse.inference.sliding_window import window_starts
+from medfuse.inference.sliding_window import Index, window_starts
 from medfuse.model import FusionNetwork
 from medfuse.preprocess import Recipe
 
@@ -154,15 +154,31 @@ def features_of(network: FusionNetwork, case: Case, recipe: Recipe, device: torc
     if encoder is None or not case.channel_present.any():
         return None
     i, j, k = case.image.shape[1:]
-    starts = window_starts((i, j, k), recipe.size)
-    chosen = np.unique(np.linspace(0, len(starts) - 1, min(MOST_WINDOWS, len(starts))).round().astype(int))
     present = torch.from_numpy(case.channel_present)[None].to(device)
-    pooled = []
-    for index in chosen:
-        image = sample_of(case, recipe.size, _NOTHING, start=starts[index]).image[None].to(device)
-        maps = [level.float().flatten(2) for level in encoder(image, present).pyramid]
-        pooled.append(torch.cat([part[0] for level in maps for part in (level.mean(dim=2), level.std(dim=2))]))
-    return torch.stack(pooled).mean(dim=0).double().cpu().numpy()
+    images = (
+        sample_of(case, recipe.size, _NOTHING, start=start).image[None].to(device)
+        for start in looked_at(window_starts((i, j, k), recipe.size))
+    )
+    return mean_features([pooled(encoder(image, present).pyramid)[0] for image in images])
+
+
+def looked_at(starts: Sequence[Index]) -> list[Index]:
+    """The windows of a study that its features come from, of all of them in any order."""
+    ordered = sorted(starts)
+    chosen = np.unique(np.linspace(0, len(ordered) - 1, min(MOST_WINDOWS, len(ordered))).round().astype(int))
+    return [ordered[index] for index in chosen]
+
+
+def pooled(pyramid: Sequence[Tensor]) -> Tensor:
+    """Mean and deviation over space of every channel, level after level; shape `(B, D)`."""
+    maps = [level.float().flatten(2) for level in pyramid]
+    return torch.cat([part for level in maps for part in (level.mean(dim=2), level.std(dim=2))], dim=1)
+
+
+def mean_features(windows: Sequence[Tensor]) -> Features:
+    """The features of a study, shape `(D,)`, from those of the windows that are `looked_at`, each `(D,)`."""
+    mean: Features = torch.stack(list(windows)).mean(dim=0).double().cpu().numpy()
+    return mean
 
 
 def merged(found: Sequence[Familiarity | None]) -> Familiarity | None:
