@@ -42,7 +42,8 @@ COMMANDS: dict[str, str] = {
     "score": "Score new studies with a trained model.",
     "fetch": "Fetch studies from an image server, by DICOMweb or DIMSE.",
     "receive": "Listen for studies by DICOM C-STORE, and score the finished ones.",
-    "review": "Open the dashboard on scored studies.",
+    "review": "Open the dashboard on scored studies, or on any studies with masks.",
+    "audit": "Verify that no decision of a review was changed.",
     "demo": "See the whole job on made studies: index, train, evaluate, score.",
     "doctor": "Tell what is installed, what is missing and how to get it.",
 }

@@ -3,6 +3,7 @@
     session_minutes: 30                  # a login without a click for so long ends
     readers_see_each_other: after_sign_off   # or always, never
     blind: false                         # readers decide first and see the model then
+    organization: Example Hospital       # what stands in a signed DICOM SR
     projects:
       chest: {studies: chest.csv, double_reading: true, blind: true}
     users:
@@ -124,6 +125,7 @@ class AccessPolicy:
         session_minutes: Minutes without a click behind which a login ends.
         sight: When readers see each other's decisions.
         blind: Whether the model's answer is hidden until the reader asks for it, in every project.
+        organization: Whose readers they are, for a signed DICOM SR; empty where nobody said.
     """
 
     readers: Mapping[str, Reader] = field(default_factory=dict)
@@ -131,6 +133,7 @@ class AccessPolicy:
     session_minutes: int = 30
     sight: Sight = Sight.ALWAYS
     blind: bool = False
+    organization: str = ""
 
     @property
     def is_local(self) -> bool:
@@ -175,6 +178,7 @@ class _UsersFile(BaseModel):
     session_minutes: int = Field(default=30, ge=1, le=24 * 60)
     readers_see_each_other: Sight = Sight.AFTER_SIGN_OFF
     blind: bool = False
+    organization: str = Field(default="", max_length=64)
     projects: dict[str, _ProjectEntry] = Field(default_factory=dict)
     users: dict[str, _UserEntry] = Field(min_length=1)
 
@@ -212,6 +216,7 @@ def read_policy(path: Path | None, *, blind: bool = False) -> AccessPolicy:
         session_minutes=told.session_minutes,
         sight=told.readers_see_each_other,
         blind=blind or told.blind,
+        organization=told.organization.strip(),
     )
 
 

@@ -20,6 +20,7 @@ from medfuse.domain import Prediction, Study, Target
 from medfuse.errors import MedfuseError, UsageError
 from medfuse.ingest import find_studies
 from medfuse.ingest.reports.lexicon import Lexicon
+from medfuse.outputs import study_folder
 from medfuse.review.access import AccessPolicy, Reader, read_policy
 from medfuse.review.desk import Desk
 from medfuse.review.entries import key_of, listed_results, result_entry, study_entry, study_fingerprint
@@ -38,7 +39,7 @@ BLIND_VARIABLE = "MEDFUSE_REVIEW_BLIND"
 _DECISIONS_SUFFIX = ".review"
 _MASKS = "segmentations"
 _INDEXED = "indexed"
-_SEG = "seg.dcm"
+_SEG, _SR = "seg.dcm", "sr.dcm"
 
 
 class RoomKind(StrEnum):
@@ -99,6 +100,16 @@ class ReadingRoom:
                 return tuple(Target(name=t.name, kind=t.kind, classes=t.classes, unit=t.unit) for t in told)
         return ()
 
+    @property
+    def n_listed(self) -> int:
+        """How many studies there are, those without a result among them."""
+        return len(self._results.scores) if self._results else len(self._studies)
+
+    @property
+    def holds_studies(self) -> bool:
+        """Whether a folder of studies is reviewed, rather than a model's results."""
+        return self.kind is RoomKind.STUDIES
+
     def desk(self, reader: Reader) -> Desk:
         """The review as one reader sees and changes it."""
         return Desk(self, reader)
@@ -139,9 +150,11 @@ class ReadingRoom:
 
     def model_seg(self, study_instance_uid: str) -> Path | None:
         """The model's DICOM SEG; None where there is none."""
-        label_map = self.segmentation(study_instance_uid)
-        path = label_map.with_name(_SEG) if label_map else None
-        return path if path and path.is_file() else None
+        return self._beside_prediction(study_instance_uid, _SEG)
+
+    def model_sr(self, study_instance_uid: str) -> Path | None:
+        """The model's DICOM SR; None where there is none."""
+        return self._beside_prediction(study_instance_uid, _SR)
 
     def study(self, study_instance_uid: str) -> Study:
         """A study with its series and reports, as it lies on the disk.
@@ -160,6 +173,10 @@ class ReadingRoom:
     def close(self) -> None:
         """Give the connections back."""
         self.store.close()
+
+    def _beside_prediction(self, study_instance_uid: str, name: str) -> Path | None:
+        path = study_folder(self.place, study_instance_uid) / name if self._results else None
+        return path if path and path.is_file() else None
 
     def _names(self, lexicon: Lexicon | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Findings and segments that readers decide on."""
