@@ -176,7 +176,7 @@ def _table(name: str, report: ComparisonReport) -> Table:
                 Text(f"{one.measure}\n{one.test}"),
                 Text(f"{_number(one.value)}\nless {_number(one.reference)}"),
                 Text(f"{_number(one.difference.value, '+.3f')}\n{interval}"),
-                Text(shown_p(one.p_corrected)),
+                Text(shown_p(one.p_corrected).removeprefix("= ")),
                 Text(one.verdict),
             )
     return table

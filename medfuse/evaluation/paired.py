@@ -109,7 +109,11 @@ def compare_runs(
     known = {name for each in made for name in (each.measure, each.measure.rpartition(", ")[2])}
     unknown = [name for name in only if name not in known]
     if unknown:
-        raise UsageError(f"--measure {unknown[0]}: there is no such measure; there are: {', '.join(sorted(known))}")
+        short = dict.fromkeys(each.measure.rpartition(", ")[2] for each in made)
+        raise UsageError(
+            f"--measure {unknown[0]}: there is no such measure; there are {', '.join(short)}, and each of one name, as "
+            f"in {made[0].measure!r}"
+        )
     wanted = [each for each in made if not only or {each.measure, each.measure.rpartition(", ")[2]} & set(only)]
     return _corrected(wanted)
 
@@ -300,8 +304,8 @@ def claim(one: PairedDifference, comparisons: int) -> str:
     if difference.low is not None and difference.high is not None:
         interval = f", interval {difference.low:+.3f} to {difference.high:+.3f}"
     found = (
-        f"{difference.value:+.3f}{interval}; {one.test}, p {shown_p(one.p)}, and {shown_p(one.p_corrected)} after Holm's "
-        f"correction for {comparisons} comparisons"
+        f"{difference.value:+.3f}{interval}; {one.test}, p {shown_p(one.p)}, and {shown_p(one.p_corrected)} after "
+        f"Holm's correction for {comparisons} comparisons"
     )
     on = f"on these {difference.n} studies of {difference.patients} patients"
     if one.verdict == "undecided":
