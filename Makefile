@@ -62,6 +62,10 @@ bench-negation: install ## Measure negation on the NegEx sentences (BENCH_FLAGS=
 bench-fusion: install ## Measure what fusion adds on the real hippocampus set: three rows, one table
 	$(BIN)/python tests/benchmarks/bench_fusion.py --output runs/bench-fusion
 
+.PHONY: bench-evaluation
+bench-evaluation: install ## Measure the evaluation (BENCH_FLAGS="--run RUN --manifest FILE --output-dir DIR")
+	$(BIN)/python tests/benchmarks/bench_evaluation.py --part time --part references --part runs $(BENCH_FLAGS)
+
 wheel: install ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
