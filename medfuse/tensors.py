@@ -3,6 +3,8 @@
     B  studies in a batch        C  image channels (series)     F  findings     T  targets
     I, J, K  voxels              N  tokens of one modality      D  width of a token
     S  segments; S1 = S + 1 counts the background as class 0    W  sub-word tokens of a text
+       Where segments overlap, S1 = S: each has a score of its own and the background none, and bit s of a label map's
+       numbers says whether a voxel belongs to segment s.
 
 Records are frozen; `to` returns a copy on another device.
 """
@@ -36,7 +38,7 @@ class Sample:
         finding_mask: Which findings were assessed.
         target_values: Position of the class or grade, or the number; 0 where masked.
         target_mask: Which targets are known.
-        segment_targets: Label map, 0 background, `IGNORED` where nobody knows; zeros where there is none.
+        segment_targets: Label map (or its bits), 0 background, `IGNORED` where nobody knows; zeros where there is none.
         has_segmentation: Whether `segment_targets` is truth.
         voxel_volume_ml: Volume of one voxel of the grid, millilitres.
     """
@@ -129,7 +131,8 @@ class ModelOutput:
 
     Args:
         finding_logits: One logit a finding.
-        segment_logits: Class scores on the input grid, background first; None for a model without segments.
+        segment_logits: Class scores on the input grid, background first unless segments overlap; None for a model
+            without segments.
         deep_logits: In training, class scores on coarser grids, fine to coarse.
         text_attention: How much each finding looked at each sub-word; rows sum to at most 1.
         target_outputs: Target -> its outputs, shape `(B, K)` (see `medfuse.heads.targets`), in the label set's order.
@@ -140,6 +143,24 @@ class ModelOutput:
     text_attention: Float[Tensor, "B F W"]
     deep_logits: tuple[Tensor, ...] = ()
     target_outputs: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def segment_masks(label_map: Int[Tensor, "B I J K"], segments: int, overlapping: bool) -> Bool[Tensor, "B S I J K"]:
+    """Where each segment of a label map is; nowhere in voxels that are `IGNORED`.
+
+    Args:
+        label_map: Numbers of segments, or bits of those that overlap.
+        segments: How many there are.
+        overlapping: Which of the two.
+    """
+    number = torch.arange(segments, device=label_map.device).view(1, -1, 1, 1, 1)
+    here = label_map[:, None]
+    return ((here >> number) & 1 == 1) & (here != IGNORED) if overlapping else here == number + 1
+
+
+def segment_probabilities(logits: Float[Tensor, "B S1 I J K"], overlapping: bool) -> Float[Tensor, "B S I J K"]:
+    """The probability of each segment in each voxel: a softmax over the classes, or each one's own sigmoid."""
+    return logits.float().sigmoid() if overlapping else logits.float().softmax(dim=1)[:, 1:]
 
 
 def on_device(record: Record, device: torch.device) -> Record:

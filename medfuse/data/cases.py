@@ -45,6 +45,7 @@ def read_cases(
     on_case: Callable[[], None] = lambda: None,
     *,
     cache: Path | None = None,
+    need_labels: bool = True,
 ) -> CaseSet:
     """Read and prepare every study of a manifest, with its labels and its truth.
 
@@ -54,21 +55,22 @@ def read_cases(
         label_set: What is predicted.
         on_case: Called after each study.
         cache: Folder of prepared studies, which are then mapped into memory; None to prepare every study in memory.
+        need_labels: Whether a manifest that lacks what is predicted is refused.
 
     Raises:
         ManifestError: No study can be used, no study has a label of a finding, a value of a target or a mask of a
             segment, or a value is none of its target's.
     """
-    targets = targets_of(rows, label_set.targets)
+    targets = targets_of(rows, label_set.targets if need_labels else ())
     cases: dict[str, Case] = {}
     rejected: list[Rejected] = []
     segments_seen: set[str] = set()
     unread = 0
-    kept = None if cache is None else CaseCache(cache, recipe, label_set.segments)
+    kept = None if cache is None else CaseCache(cache, recipe, _written_as(label_set))
     for row in rows:
         try:
             study = study_of(row)
-            make = partial(arrays_of, study, recipe, label_set.segments)
+            make = partial(arrays_of, study, recipe, label_set)
             arrays = make() if kept is None else kept.get(study, make)
             text = text_input(study, recipe)
             unread += bool(study.reports) and not text
@@ -79,7 +81,9 @@ def read_cases(
                 Rejected(study_instance_uid=row.study_instance_uid, reason=error.reason, detail=error.detail)
             )
         on_case()
-    _check(rows, cases, rejected, label_set, segments_seen)
+    _check_used(rows, cases, rejected)
+    if need_labels:
+        _check_labels(rows, label_set, segments_seen)
     if unread:
         sections = ", ".join(recipe.text_sections)
         LOG.warning(
@@ -91,24 +95,32 @@ def read_cases(
     return CaseSet(cases=cases, rejected=tuple(rejected))
 
 
-def arrays_of(study: Study, recipe: Recipe, segments: Sequence[str]) -> CaseArrays:
+def arrays_of(study: Study, recipe: Recipe, label_set: LabelSet) -> CaseArrays:
     """Read and prepare one study, with its truth.
 
     Raises:
         StudyError: The study cannot be used.
     """
     prepared = prepare_study(study, recipe)
+    segments = label_set.segments
     files = study.segmentations if segments else ()
     delineations = [read_segmentation(path, on=prepared.source_grid) for path in files]
-    masks = reference_masks(delineations, segments)
+    masks = reference_masks(delineations, segments, label_set.parts)
+    unknown = unknown_voxels(delineations, [part for parts in label_set.parts.values() for part in parts])
     return CaseArrays(
         image=prepared.image,
         channel_present=np.array([rule.name in prepared.series for rule in recipe.channels]),
-        truth=truth_map(masks, prepared, segments, unknown_voxels(delineations, segments)),
+        truth=truth_map(masks, prepared, segments, unknown, overlapping=label_set.overlapping),
         voxel_volume_ml=prepared.grid.voxel_volume_mm3 / 1000,
         floor=floor_of(prepared.image),
         segments_seen=tuple(position for position, name in enumerate(segments) if name in masks and masks[name].any()),
     )
+
+
+def _written_as(label_set: LabelSet) -> tuple[str, ...]:
+    """All that a label map depends on, for the cache."""
+    overlapping = ("overlapping",) if label_set.overlapping else ()
+    return (*label_set.segments, *overlapping, *map(repr, label_set.regions))
 
 
 def unknown_voxels(delineations: Sequence[Segmentation], segments: Sequence[str]) -> NDArray[np.bool_] | None:
@@ -130,6 +142,8 @@ def truth_map(
     prepared: PreparedStudy,
     segments: Sequence[str],
     unknown: NDArray[np.bool_] | None = None,
+    *,
+    overlapping: bool = False,
 ) -> NDArray[np.uint8] | None:
     """The masks as one label map on the model grid.
 
@@ -138,6 +152,7 @@ def truth_map(
         prepared: The study.
         segments: Segment `n` of them becomes `n`.
         unknown: Voxels that become `IGNORED`.
+        overlapping: Segment `n` becomes bit `n - 1` instead, so that a voxel may belong to several.
 
     Returns:
         The label map; None without masks.
@@ -145,8 +160,11 @@ def truth_map(
     if not masks:
         return None
     label_map = np.zeros(prepared.source_grid.shape, dtype=np.uint8)
-    for number, name in enumerate(segments, start=1):
-        label_map[masks[name]] = number
+    for position, name in enumerate(segments):
+        if overlapping:
+            label_map |= masks[name].astype(np.uint8) << position
+        else:
+            label_map[masks[name]] = position + 1
     if unknown is not None:
         label_map[unknown] = IGNORED
     return prepare_truth(label_map, prepared.source_grid, prepared.grid)
@@ -195,16 +213,13 @@ def _case(row: ManifestRow, arrays: CaseArrays, text: str, targets: Mapping[str,
     )
 
 
-def _check(
-    rows: Sequence[ManifestRow],
-    cases: dict[str, Case],
-    rejected: Sequence[Rejected],
-    label_set: LabelSet,
-    segments_seen: set[str],
-) -> None:
+def _check_used(rows: Sequence[ManifestRow], cases: dict[str, Case], rejected: Sequence[Rejected]) -> None:
     if not cases:
         first = f"; the first: {rejected[0].reason}: {rejected[0].detail}" if rejected else ""
         raise ManifestError(f"none of the {len(rows)} studies of the manifest can be used{first}")
+
+
+def _check_labels(rows: Sequence[ManifestRow], label_set: LabelSet, segments_seen: set[str]) -> None:
     known = sorted({finding for row in rows for finding in row.labels})
     for finding in label_set.findings:
         if finding not in known:

@@ -1,7 +1,7 @@
 """The nouns: frozen, checked when built, numpy only. World is LPS in millimetres, arrays are `(i, j, k)`."""
 
 from medfuse.domain.geometry import Affine, VolumeGeometry
-from medfuse.domain.labels import Label, LabelSet, LabelValue, Provenance, Target, TargetKind
+from medfuse.domain.labels import Label, LabelSet, LabelValue, Provenance, Region, Target, TargetKind
 from medfuse.domain.prediction import (
     Alignment,
     ChannelPreparation,
@@ -43,6 +43,7 @@ __all__ = [
     "Provenance",
     "QualityFlag",
     "Quantity",
+    "Region",
     "Rejected",
     "Report",
     "ReportSection",

@@ -105,6 +105,27 @@ def _number(text: str) -> float | None:
     return float(text) if _NUMBER.fullmatch(text) and isfinite(float(text)) else None
 
 
+MOST_OVERLAPPING = 7
+"""So many segments may overlap: each is a bit of a byte, of which the eighth is left for what nobody knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A segment that is the union of what delineations name: a whole tumour of its edema, core and enhancing part.
+
+    Args:
+        segment: The segment.
+        parts: Names of the delineated regions that make it up.
+    """
+
+    segment: str
+    parts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts or not all(self.parts) or len(set(self.parts)) != len(self.parts):
+            raise ValueError(f"region {self.segment} needs parts, each named once, not {list(self.parts)}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelSet:
     """What a model predicts, in the order of its outputs.
@@ -113,11 +134,19 @@ class LabelSet:
         findings: Names of the findings, unique.
         segments: Names of the segments, unique; segment `n` of a label map is `segments[n - 1]`, 0 is background.
         targets: What is predicted beside findings; their names are unique and no finding's.
+        regions: Segments that are unions of what the delineations name; the others are delineated by their own name.
+        overlapping: Whether a voxel may belong to several segments, each of which is then answered by itself. Where a
+            label map has to say one thing of a voxel, it names the last of its segments, so that an inner one comes
+            after the one around it.
+
+    Source of regions and of their order: nnU-Net's documentation, "Region-based training".
     """
 
     findings: tuple[str, ...] = ()
     segments: tuple[str, ...] = ()
     targets: tuple[Target, ...] = ()
+    regions: tuple[Region, ...] = ()
+    overlapping: bool = False
 
     def __post_init__(self) -> None:
         asked = (*self.findings, *(target.name for target in self.targets))
@@ -126,3 +155,28 @@ class LabelSet:
                 raise ValueError(f"{kind} must be unique and named, not {list(names)}")
         if not asked and not self.segments:
             raise ValueError("a label set holds at least one finding, target or segment")
+        self._check_regions()
+
+    @property
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Segment -> the names under which delineations hold it."""
+        made_of = {region.segment: region.parts for region in self.regions}
+        return {segment: made_of.get(segment, (segment,)) for segment in self.segments}
+
+    @property
+    def channels(self) -> int:
+        """How many class scores a voxel has: one a segment, and one of the background where they exclude each other."""
+        return len(self.segments) + (not self.overlapping)
+
+    def _check_regions(self) -> None:
+        named = [region.segment for region in self.regions]
+        if unknown := [name for name in named if name not in self.segments]:
+            raise ValueError(f"regions name {unknown}, which segments lack")
+        if len(set(named)) != len(named):
+            raise ValueError(f"regions must name a segment once, not {named}")
+        if self.overlapping and len(self.segments) > MOST_OVERLAPPING:
+            raise ValueError(f"at most {MOST_OVERLAPPING} segments may overlap, not {len(self.segments)}")
+        used = [part for parts in self.parts.values() for part in parts]
+        shared = sorted({part for part in used if used.count(part) > 1})
+        if shared and not self.overlapping:
+            raise ValueError(f"several segments hold {', '.join(shared)}; set overlapping: true, or part them")

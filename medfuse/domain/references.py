@@ -10,7 +10,7 @@ that there is none: an empty mask, as in training. A study whose delineations on
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,24 +20,33 @@ from medfuse.domain.segmentation import Segment, Segmentation
 _NUMBERED = re.compile(r"(?:segment|label|class|region)?[\s_-]*(\d+)", re.IGNORECASE)
 
 
-def reference_masks(delineations: Sequence[Segmentation], segments: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+def reference_masks(
+    delineations: Sequence[Segmentation],
+    segments: Sequence[str],
+    parts: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, NDArray[np.bool_]]:
     """The mask of each segment that the delineations hold.
 
     Args:
         delineations: Of one study, on one grid; the first that holds a segment gives it.
         segments: Names of the model's segments, in the order of its label set.
+        parts: Segment -> names of the regions whose union it is (see `LabelSet.parts`); None where each is one region
+            of its own name.
 
     Returns:
         Segment name -> mask of the grid's shape; empty when the delineations say nothing of any segment.
     """
+    made_of = {name: tuple(parts[name]) if parts else (name,) for name in segments}
+    asked = tuple(dict.fromkeys(part for name in segments for part in made_of[name]))
     masks: dict[str, NDArray[np.bool_]] = {}
     for delineation in delineations:
-        for name, number in match_segments(delineation.segments, segments).items():
+        numbered = {region.number: region for region in delineation.segments}
+        for name, number in match_segments(delineation.segments, asked).items():
             if name not in masks:
-                masks[name] = delineation.label_map == number
+                masks[name] = delineation.mask(numbered[number])
     if masks or any(not delineation.segments for delineation in delineations):
         nothing = np.zeros(delineations[0].geometry.shape, dtype=bool)
-        return {name: masks.get(name, nothing) for name in segments}
+        return {name: np.logical_or.reduce([masks.get(part, nothing) for part in made_of[name]]) for name in segments}
     return {}
 
 

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from medfuse.tensors import segment_masks, segment_probabilities
+
 SMALLEST_ML = 1e-3
 """Volumes are floored here before the logarithm: 1 mm3."""
 
@@ -22,13 +24,24 @@ class RegionMeasures(nn.Module):
         width: Width of a token.
         truth_share: Share of training studies that are measured on their true mask.
         noise: Relative deviation of the noise on volumes in training.
+        overlapping: Whether a voxel may belong to several segments; it then counts for each of them.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, segments: int, width: int, /, *, truth_share: float = 0.5, noise: float = 0.02) -> None:
+    def __init__(
+        self,
+        segments: int,
+        width: int,
+        /,
+        *,
+        truth_share: float = 0.5,
+        noise: float = 0.02,
+        overlapping: bool = False,
+    ) -> None:
         super().__init__()
+        self.overlapping = overlapping
         self.segments = segments
         self.truth_share = truth_share
         self.noise = noise
@@ -61,7 +74,7 @@ class RegionMeasures(nn.Module):
         """
         volumes = self.volumes_ml(segment_logits, voxel_volume_ml)
         if self.training:
-            true = torch.stack([(truth == s + 1).sum(dim=(1, 2, 3)) for s in range(self.segments)], dim=1)
+            true = segment_masks(truth, self.segments, self.overlapping).sum(dim=(2, 3, 4))
             use = has_truth & (torch.rand(len(volumes), device=volumes.device) < self.truth_share)
             volumes = torch.where(use[:, None], true * voxel_volume_ml[:, None], volumes)
             volumes = volumes * (1 + self.noise * torch.randn_like(volumes))
@@ -72,7 +85,7 @@ class RegionMeasures(nn.Module):
         self, segment_logits: Float[Tensor, "B S1 I J K"], voxel_volume_ml: Float[Tensor, "B"]
     ) -> Float[Tensor, "B S"]:
         """Volume of each predicted segment in millilitres, softly counted, without gradient."""
-        soft = segment_logits.detach().float().softmax(dim=1)[:, 1:]
+        soft = segment_probabilities(segment_logits.detach(), self.overlapping)
         return soft.sum(dim=(2, 3, 4)) * voxel_volume_ml[:, None]
 
     def _measures(self, volumes_ml: Float[Tensor, "n S"]) -> Float[Tensor, "n M"]:

@@ -22,7 +22,7 @@ class SegmentationHead(nn.Module):
         out_channels: Channels of the pyramid, fine to coarse.
         strides: Strides of the pyramid along i, j, k, fine to coarse.
         width: Width of a token.
-        classes: Number of segments and the background.
+        classes: Number of segments, and one more for the background unless they overlap (`LabelSet.channels`).
         deep_supervision: How many coarser levels give class scores of their own in training.
         text_levels: How many skips, from the coarsest on, look at the text.
 

@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from medfuse.domain.labels import Target, TargetKind
 from medfuse.domain.prediction import TargetPrediction
 from medfuse.heads.look import REGIONS, Look, look_at, mean_of_present
-from medfuse.tensors import FusedFeatures, ModelOutput
+from medfuse.tensors import FusedFeatures, ModelOutput, segment_probabilities
 
 RAREST = 1e-3
 """No class is taken to be rarer when the biases are set from the training set."""
@@ -165,17 +165,22 @@ def read_out(target: Target, outputs: Float[Tensor, "K"]) -> TargetPrediction:
     )
 
 
-def shown_in(output: ModelOutput) -> Float[Tensor, "B"]:
+def shown_in(output: ModelOutput, overlapping: bool = False) -> Float[Tensor, "B"]:
     """How much each row of a batch shows of the segments, by which windows of one study are weighed for targets.
 
     Training teaches targets in blocks that show a segment, and scoring believes such windows: the mean probability of
     the foreground, and ones for a model without segments.
+
+    Args:
+        output: Of windows.
+        overlapping: Whether segments may overlap; the most probable one of a voxel then stands for the foreground.
     """
     if output.segment_logits is None:
         rows = next(iter(output.target_outputs.values()), output.finding_logits)
         return rows.new_ones(len(rows))
-    scores = output.segment_logits.float()
-    return (1 - scores.softmax(dim=1)[:, 0].mean(dim=(1, 2, 3))).clamp(min=LEAST_SHOWN)
+    probabilities = segment_probabilities(output.segment_logits, overlapping)
+    foreground = probabilities.amax(dim=1) if overlapping else probabilities.sum(dim=1)
+    return foreground.mean(dim=(1, 2, 3)).clamp(min=LEAST_SHOWN)
 
 
 def mean_outputs(windows: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:

@@ -68,6 +68,7 @@ class Criterion(nn.Module, Generic[Options]):
         options: The weights.
         prevalence: Of each finding in the training set, shape `(F,)`, to balance present and absent; None for not.
         targets: The targets' loss; None for a model without targets.
+        overlapping: Whether segments may overlap.
 
     Source: Kendall et al. 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses".
     """
@@ -75,10 +76,18 @@ class Criterion(nn.Module, Generic[Options]):
     prevalence: Tensor | None
     log_variances: Tensor | None
 
-    def __init__(self, options: Options, prevalence: Tensor | None = None, targets: TargetLoss | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        prevalence: Tensor | None = None,
+        targets: TargetLoss | None = None,
+        *,
+        overlapping: bool = False,
+    ) -> None:
         super().__init__()
         self.options = options
-        self.segmentation = SegmentationLoss(options.segment_loss)
+        self.overlapping = overlapping
+        self.segmentation = SegmentationLoss(options.segment_loss, overlapping=overlapping)
         self.targets = targets
         self.register_buffer("prevalence", prevalence, persistent=False)
         weights = [options.finding_weight, options.segment_weight]
@@ -96,7 +105,7 @@ class Criterion(nn.Module, Generic[Options]):
             findings = finding_loss(output.finding_logits, batch.finding_targets, batch.finding_mask, self.prevalence)
         if output.segment_logits is not None:
             truth = (output.segment_logits, batch.segment_targets, batch.segment_mask)
-            segments = self._levels(output, batch) + self.options.volume_weight * volume_loss(*truth)
+            segments = self._levels(output, batch) + self.options.volume_weight * volume_loss(*truth, self.overlapping)
         taught = [batch.finding_mask.any(), batch.segment_mask.any() & (output.segment_logits is not None)]
         losses = [findings, segments]
         if self.targets is not None:

@@ -1,16 +1,19 @@
 """Loss of the segments' volumes."""
 
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, stack
+from torch import Tensor
 
-from medfuse.tensors import IGNORED
+from medfuse.tensors import IGNORED, segment_masks, segment_probabilities
 
 FLOOR_VOXELS = 20
 """Added to both volumes, so that a segment of a few voxels does not dominate."""
 
 
 def volume_loss(
-    logits: Float[Tensor, "B S1 I J K"], targets: Int[Tensor, "B I J K"], mask: Bool[Tensor, "B"]
+    logits: Float[Tensor, "B S1 I J K"],
+    targets: Int[Tensor, "B I J K"],
+    mask: Bool[Tensor, "B"],
+    overlapping: bool = False,
 ) -> Float[Tensor, ""]:
     """Mean absolute error of the logarithm of each segment's soft volume, over the studies that have a true mask.
 
@@ -20,7 +23,7 @@ def volume_loss(
     if not mask.any():
         return logits.float().sum() * 0
     truth = targets[mask]
-    soft = logits[mask].float().softmax(dim=1)[:, 1:] * (truth != IGNORED)[:, None]
+    soft = segment_probabilities(logits[mask], overlapping) * (truth != IGNORED)[:, None]
     predicted = soft.sum(dim=(2, 3, 4))
-    true = stack([(truth == segment).sum(dim=(1, 2, 3)) for segment in range(1, logits.shape[1])], dim=1)
+    true = segment_masks(truth, soft.shape[1], overlapping).sum(dim=(2, 3, 4))
     return ((predicted + FLOOR_VOXELS) / (true + FLOOR_VOXELS)).log().abs().mean()

@@ -68,7 +68,7 @@ def assemble(spec: ModelSpec, label_set: LabelSet, channels: int) -> FusionNetwo
     segmentation = _segmentation(encoders.get("image"), spec, label_set)
     regions = None
     if segmentation is not None and (label_set.findings or label_set.targets):
-        regions = RegionMeasures(len(label_set.segments), spec.width)
+        regions = RegionMeasures(len(label_set.segments), spec.width, overlapping=label_set.overlapping)
     late = getattr(FUSIONS.get(spec.fusion), "late", False)
     common: dict[str, Any] = {"regions": regions is not None, "dropout": spec.finding_dropout, "late": late}
     findings = None
@@ -94,7 +94,7 @@ def _segmentation(image: nn.Module | None, spec: ModelSpec, label_set: LabelSet)
         image.out_channels,
         image.strides,
         spec.width,
-        classes=len(label_set.segments) + 1,
+        classes=label_set.channels,
         deep_supervision=spec.deep_supervision,
         text_levels=spec.text_levels if spec.text is not None else 0,
     )

@@ -10,11 +10,10 @@ import torch
 from accelerate import Accelerator
 from monai.metrics.meandice import compute_dice
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from medfuse.losses import Criterion
 from medfuse.metrics.classification import auroc
-from medfuse.tensors import IGNORED, Batch, ModelOutput
+from medfuse.tensors import IGNORED, Batch, ModelOutput, segment_masks
 from medfuse.training.average import WeightAverage
 from medfuse.training.options import TrainingOptions
 
@@ -141,7 +140,7 @@ def validate(
         targets.append(batch.finding_targets.cpu())
         masks.append(batch.finding_mask.cpu())
         if output.segment_logits is not None and batch.segment_mask.any():
-            dices.append(_dice(output.segment_logits, batch))
+            dices.append(_dice(output.segment_logits, batch, criterion.overlapping))
     logits, target, mask = torch.cat(outputs), torch.cat(targets), torch.cat(masks)
     dice = torch.cat(dices).nanmean().item() if dices else None
     return Validation(
@@ -182,15 +181,14 @@ def _mean(history: list[Any]) -> Losses:
     return Losses(total=total, findings=findings, segments=segments, targets=targets)
 
 
-def _dice(logits: Tensor, batch: Batch) -> Tensor:
+def _dice(logits: Tensor, batch: Batch, overlapping: bool) -> Tensor:
     """Dice of each study and segment, NaN where the true segment is empty."""
-    classes = logits.shape[1]
-    known = batch.segment_targets != IGNORED
-    predicted, true = (
-        one_hot((labels * known)[batch.segment_mask], classes).movedim(-1, 1)
-        for labels in (logits.argmax(dim=1), batch.segment_targets)
-    )
-    return torch.as_tensor(compute_dice(predicted, true, include_background=False))
+    segments = logits.shape[1] - (not overlapping)
+    known = (batch.segment_targets != IGNORED)[:, None]
+    true = segment_masks(batch.segment_targets, segments, overlapping)
+    said = logits > 0 if overlapping else segment_masks(logits.argmax(dim=1), segments, overlapping)
+    rows = batch.segment_mask
+    return torch.as_tensor(compute_dice((said & known)[rows].long(), (true & known)[rows].long()))
 
 
 def _auroc(logits: Tensor, targets: Tensor, mask: Tensor) -> float | None:

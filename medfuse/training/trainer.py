@@ -19,7 +19,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -38,7 +40,7 @@ from medfuse.model import checkpoint as checkpoints
 from medfuse.model.checkpoint import Calibration, Checkpoint
 from medfuse.seeding import derived_seed
 from medfuse.storage import sweep, write_file
-from medfuse.tensors import Batch
+from medfuse.tensors import Batch, segment_masks
 from medfuse.training import state
 from medfuse.training.average import WeightAverage
 from medfuse.training.calibrate import finish
@@ -287,20 +289,27 @@ class _Run:
         prevalence = prevalence_of(training, label_set.findings) if balanced else None
         head = self.network.targets
         if head is None:
-            return Criterion(options, prevalence)
+            return Criterion(options, prevalence, overlapping=label_set.overlapping)
         head.fit(*targets_in(training, label_set.targets))
         shares = shares_of(training, label_set.targets) if options.target_balance == "inverse" else None
-        return Criterion(options, prevalence, TargetLoss(label_set.targets, head.deviation, shares))
+        losses = TargetLoss(label_set.targets, head.deviation, shares)
+        return Criterion(options, prevalence, losses, overlapping=label_set.overlapping)
 
     def _fit_regions(self, training: Sequence[Case]) -> None:
         regions = self.network.regions
         volumes = [
-            [float((case.truth == number + 1).sum()) * case.voxel_volume_ml for number in range(regions.segments)]
+            [voxels * case.voxel_volume_ml for voxels in _voxels(case.truth, regions.segments, regions.overlapping)]
             for case in training
             if regions is not None and case.truth is not None
         ]
         if regions is not None and volumes:
             regions.fit(torch.tensor(volumes))
+
+
+def _voxels(truth: NDArray[np.uint8], segments: int, overlapping: bool) -> list[float]:
+    """How many voxels each segment of a label map has."""
+    masks = segment_masks(torch.from_numpy(np.array(truth, dtype=np.int64))[None], segments, overlapping)
+    return masks.sum(dim=(0, 2, 3, 4)).double().tolist()
 
 
 def _calibrate(findings: Sequence[str], seen: Validation) -> dict[str, Calibration]:

@@ -15,7 +15,7 @@ from medfuse.model import FusionNetwork
 from medfuse.tensors import Batch, ModelOutput, Sample
 
 SMALLEST = 1e-7
-"""Blended probabilities are floored here before their logarithm."""
+"""Blended probabilities are floored here before their logarithm, and kept so far from 1 before their logit."""
 
 Collate = Callable[[Sequence[Sample]], Batch]
 
@@ -27,7 +27,7 @@ def answers(
 
     A larger one is answered as in scoring: overlapping windows, their segmentations blended, of each finding the
     highest logit, and of each target the mean over the windows that show something. Its class scores are the logarithm
-    of the blended probabilities, on the study's own grid.
+    of the blended probabilities (their logit where segments overlap), on the study's own grid.
 
     Args:
         network: In evaluation mode.
@@ -69,16 +69,19 @@ def _in_windows(
         targets += [
             {name: said[row].cpu() for name, said in output.target_outputs.items()} for row in range(len(starts))
         ]
-        shown += shown_in(output).tolist()
+        shown += shown_in(output, samples.label_set.overlapping).tolist()
         if output.segment_logits is not None:
             blend = blend or Blend.over(output.segment_logits.shape[1], shape)
-            for start, scores in zip(starts, output.segment_logits.float().softmax(dim=1).cpu(), strict=True):
-                blend.add(scores, start)
+            scores = output.segment_logits.float()
+            shares = scores.sigmoid() if samples.label_set.overlapping else scores.softmax(dim=1)
+            for start, share in zip(starts, shares.cpu(), strict=True):
+                blend.add(share, start)
     findings, _ = merge_findings(logits)
     batch = collate([sample_of(case, shape, samples.label_set)]).to(accelerator.device)
     scores = None
     if blend is not None:
-        scores = torch.from_numpy(blend.mean()).clamp(min=SMALLEST).log()[None].to(accelerator.device)
+        means = torch.from_numpy(blend.mean())[None].to(accelerator.device)
+        scores = means.logit(SMALLEST) if samples.label_set.overlapping else means.clamp(min=SMALLEST).log()
     words = batch.text.mask.shape[1]
     attention = torch.zeros((1, len(findings), words), device=accelerator.device)
     answer = ModelOutput(
