@@ -2,12 +2,14 @@
 
 - Frames without a voxel are left out. A label map without any voxel is written with its middle slice alone, empty, for
   each segment: the object then says "looked for and not found", which a missing file would not.
+- Segments may overlap: BINARY holds a mask each.
 - Segments are numbered from 1 without gaps, as the standard has it; a label map with gaps is renumbered in order.
 - Patient and study attributes are carried over from the source, so that the result joins the study in an archive.
 - It refers to the source instances and to nothing else; `source_grid` refuses headers that are not on the grid.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,17 @@ from numpy.typing import NDArray
 from medfuse.domain import Affine, ModelIdentity, Segment, Segmentation
 from medfuse.ingest.dicom.files import quiet
 from medfuse.outputs.colours import rgb_of
-from medfuse.outputs.equipment import UTF8, algorithm, coded, device, new_uid, series_description, series_number, text
+from medfuse.outputs.equipment import (
+    MAKER,
+    UTF8,
+    algorithm,
+    coded,
+    device,
+    new_uid,
+    series_description,
+    series_number,
+    text,
+)
 from medfuse.outputs.segment_codes import codes_for
 from medfuse.outputs.source_grid import SourceGridError, place_sources
 from medfuse.outputs.source_header import carry_identity, templates_of
@@ -64,6 +76,27 @@ def write_dicom_seg(
     write_file(path, lambda aside: dataset.save_as(aside, enforce_file_format=True))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorship:
+    """Who made a segmentation, and from what.
+
+    Args:
+        creator: Content Creator's Name (0070,0084).
+        description: Content Description (0070,0081).
+        series_description: Of the new series.
+        model: Whose device attributes it carries; None for none.
+        algorithms: Segment name -> its algorithm identification, for segments that are not MANUAL.
+        tracking_uids: Segment name -> Tracking UID, for segments that an earlier object held.
+    """
+
+    creator: str
+    description: str
+    series_description: str
+    model: ModelIdentity | None = None
+    algorithms: Mapping[str, Any] = field(default_factory=dict)
+    tracking_uids: Mapping[str, str] = field(default_factory=dict)
+
+
 def dicom_seg(
     segmentation: Segmentation,
     source_datasets: Sequence["Dataset"],
@@ -77,11 +110,39 @@ def dicom_seg(
     Raises:
         SourceGridError: The source headers cannot carry the label map.
     """
+    said = algorithm(model)
+    author = Authorship(
+        creator=f"{MAKER}^",
+        description="Automatic segmentation by medfuse, for research use",
+        series_description=series_description(model),
+        model=model,
+        algorithms={segment.name: said for segment in segmentation.segments},
+    )
+    uids = {"StudyInstanceUID": study_instance_uid, "SeriesInstanceUID": series_instance_uid}
+    return authored_seg(segmentation, source_datasets, author, uids)
+
+
+def authored_seg(
+    segmentation: Segmentation,
+    source_datasets: Sequence["Dataset"],
+    author: Authorship,
+    uids: Mapping[str, str | None],
+) -> "Dataset":
+    """Build a DICOM SEG that says who made it.
+
+    Args:
+        segmentation: Label map on the grid of the source series.
+        source_datasets: Headers of the series, pixels not needed.
+        author: Who made it.
+        uids: `StudyInstanceUID` and `SeriesInstanceUID`, for source headers that lack them.
+
+    Raises:
+        SourceGridError: The source headers cannot carry the label map.
+    """
     if not source_datasets or not segmentation.segments:
         raise SourceGridError("a DICOM SEG needs a source image and a segment")
     with quiet():
         placed = place_sources(source_datasets, segmentation.geometry)
-        uids = {"StudyInstanceUID": study_instance_uid, "SeriesInstanceUID": series_instance_uid}
         templates = templates_of(
             source_datasets,
             orientation=placed.orientation.tolist(),
@@ -89,14 +150,15 @@ def dicom_seg(
             uids=uids,
         )
         try:
-            dataset = _highdicom_seg(segmentation, templates, placed.positions_mm, model, source_datasets[0])
+            dataset = _highdicom_seg(segmentation, templates, placed.positions_mm, author, source_datasets[0])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # Not chained: the message may quote a header value.
             kind = type(error).__name__
             raise SourceGridError(f"highdicom refuses the source headers ({kind}); check them with dciodvfy") from None
         refer_to_sources(dataset, placed, source_datasets)
-        names = (model.name, *(segment.name for segment in segmentation.segments))
-        carry_identity(source_datasets[0], dataset, keep_encoding=all(map(str.isascii, names)))
+        names = [segment.name for segment in segmentation.segments]
+        said = (author.creator, author.description, author.series_description, *names)
+        carry_identity(source_datasets[0], dataset, keep_encoding=all(map(str.isascii, said)))
     return dataset
 
 
@@ -104,31 +166,29 @@ def _highdicom_seg(
     segmentation: Segmentation,
     templates: Sequence["Dataset"],
     positions_mm: NDArray[np.float64],
-    model: ModelIdentity,
+    author: Authorship,
     source: "Dataset",
 ) -> "Dataset":
     import highdicom as hd
 
-    frames = _frames(segmentation)
-    if not frames.any():
-        middle = len(frames) // 2
-        frames, positions_mm = frames[middle : middle + 1], positions_mm[middle : middle + 1]
+    kept = _slices_with_voxels(segmentation)
+    frames, positions_mm = _frames(segmentation, kept), positions_mm[kept]
     patient = hd.CoordinateSystemNames.PATIENT
     dataset: Dataset = hd.seg.Segmentation(
         source_images=templates,
         pixel_array=frames,
         segmentation_type="BINARY",
-        segment_descriptions=[_description(n, s, model) for n, s in enumerate(segmentation.segments, start=1)],
+        segment_descriptions=[_description(n, s, author) for n, s in enumerate(segmentation.segments, start=1)],
         series_instance_uid=new_uid(),
         series_number=series_number(source, SERIES_KIND),
         sop_instance_uid=new_uid(),
         instance_number=1,
-        **device(model),
+        **device(author.model),
         content_label="MEDFUSE_SEG",
-        content_description="Automatic segmentation by medfuse, for research use",
-        content_creator_name="medfuse^",
+        content_description=author.description,
+        content_creator_name=author.creator,
         content_qualification="RESEARCH",
-        series_description=series_description(model),
+        series_description=author.series_description,
         pixel_measures=pixel_measures(segmentation.geometry.affine),
         plane_positions=[hd.PlanePositionSequence(patient, position) for position in positions_mm.tolist()],
         specific_character_set=UTF8,
@@ -137,15 +197,28 @@ def _highdicom_seg(
     return dataset
 
 
-def _frames(segmentation: Segmentation) -> NDArray[np.uint8]:
-    """The label map as frames `(K, rows, columns)`, renumbered to 1, 2, ... in the order of the segments."""
+def _slices_with_voxels(segmentation: Segmentation) -> NDArray[np.intp]:
+    """The slices that hold a voxel; the middle one where none does."""
+    kept = np.flatnonzero(segmentation.label_map.any(axis=(0, 1)))
+    return kept if len(kept) else np.array([segmentation.label_map.shape[2] // 2])
+
+
+def _frames(segmentation: Segmentation, kept: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """Some slices of the label map as frames `(N, rows, columns)`, renumbered to 1, 2, ... in the segments' order.
+
+    Where segments overlap there is a mask each: `(N, rows, columns, segments)`.
+    """
+    if segmentation.overlaps is not None:
+        bits = np.array([segment.number - 1 for segment in segmentation.segments], dtype=np.uint8)
+        frames = segmentation.overlaps[:, :, kept].transpose(2, 1, 0)
+        return np.ascontiguousarray((frames[..., None] >> bits) & 1)
     numbers = np.zeros(256, dtype=np.uint8)
     for number, segment in enumerate(segmentation.segments, start=1):
         numbers[segment.number] = number
-    return np.ascontiguousarray(numbers[segmentation.label_map].transpose(2, 1, 0))
+    return np.ascontiguousarray(numbers[segmentation.label_map[:, :, kept]].transpose(2, 1, 0))
 
 
-def _description(number: int, segment: Segment, model: ModelIdentity) -> Any:
+def _description(number: int, segment: Segment, author: Authorship) -> Any:
     import highdicom as hd
 
     codes = codes_for(segment)
@@ -156,8 +229,8 @@ def _description(number: int, segment: Segment, model: ModelIdentity) -> Any:
         segmented_property_category=coded(codes.category),
         segmented_property_type=coded(codes.type),
         algorithm_type=segment.algorithm_type,
-        algorithm_identification=None if segment.algorithm_type == "MANUAL" else algorithm(model),
-        tracking_uid=new_uid(),
+        algorithm_identification=None if segment.algorithm_type == "MANUAL" else author.algorithms[segment.name],
+        tracking_uid=author.tracking_uids.get(segment.name) or new_uid(),
         tracking_id=label,
         display_color=hd.color.CIELabColor.from_rgb(*rgb_of(number)),
     )

@@ -75,7 +75,9 @@ def dicom_sr(
         groups += [_finding_group(finding, prediction.model) for finding in prediction.findings]
         groups += [_target_group(target, prediction.model) for target in prediction.targets]
         groups += _quality_groups(prediction)
-        content = measurement_report(groups, [_observer(prediction.model)], evidence, comments=_comments(prediction))
+        content = measurement_report(
+            groups, [device_observer(prediction.model)], evidence, comments=_comments(prediction)
+        )
         return structured_report(
             content,
             evidence,
@@ -245,20 +247,19 @@ def evaluation(name: Code, value: Code) -> Any:
 
 
 def algorithm_of(model: ModelIdentity) -> Any:
-    """TID 4019, Algorithm Identification."""
+    """TID 4019, Algorithm Identification; without the family, which readers take for an answer of the group."""
     import highdicom as hd
-    from pydicom.sr.codedict import codes
 
     return hd.sr.AlgorithmIdentification(
         name=text(f"{MAKER} {model.name}", fallback=MAKER),
         version=text(model.version, fallback="unknown"),
-        family=codes.CID7162.ArtificialIntelligence,
         manufacturer=MAKER,
         parameters=[f"weights_sha256={model.weights_sha256}", f"config_sha256={model.config_sha256}"],
     )
 
 
-def _observer(model: ModelIdentity) -> Any:
+def device_observer(model: ModelIdentity) -> Any:
+    """The model as an observer (TID 1004)."""
     import highdicom as hd
     from pydicom.sr.codedict import codes
 

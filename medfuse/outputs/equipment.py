@@ -22,8 +22,8 @@ _SERIES_NUMBER_OFFSET = 1000
 _HASH_LENGTH = 16
 
 
-def device(model: ModelIdentity) -> dict[str, Any]:
-    """The equipment attributes (PS3.3 section C.7.5.1) as highdicom's constructors call them."""
+def device(model: ModelIdentity | None) -> dict[str, Any]:
+    """The equipment attributes (PS3.3 section C.7.5.1) as highdicom's constructors call them; None for no model."""
     return {
         "manufacturer": MAKER,
         "manufacturer_model_name": MAKER,
@@ -32,9 +32,9 @@ def device(model: ModelIdentity) -> dict[str, Any]:
     }
 
 
-def serial_number(model: ModelIdentity) -> str:
+def serial_number(model: ModelIdentity | None) -> str:
     """The start of the weights' hash."""
-    return text(model.weights_sha256[:_HASH_LENGTH], fallback="unknown")
+    return "unknown" if model is None else text(model.weights_sha256[:_HASH_LENGTH], fallback="unknown")
 
 
 def device_uid(model: ModelIdentity) -> str:
@@ -80,6 +80,13 @@ def coded(code: Code) -> Any:
     import highdicom as hd
 
     return hd.sr.CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=code.meaning)
+
+
+def person_name(words: str) -> str:
+    """What somebody signs with as a person name (PS3.5 section 6.2.1), all of it the family name complex if need be."""
+    cleaned = re.sub(r"[=\\\x00-\x1f\x7f]", " ", words)
+    name = text(cleaned, fallback="unknown")[: _LONG_STRING - 1]
+    return name if "^" in name else f"{name}^"
 
 
 def text(words: str, *, fallback: str) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medfuse.domain import Quantity, Segmentation, Volume
 from medfuse.outputs.colours import rgb_of
-from medfuse.outputs.measurements import SegmentMeasurement
+from medfuse.outputs.measurements import SegmentMeasurement, mask_in
 
 STATEMENT = "RESEARCH USE ONLY - not for diagnosis"
 
@@ -66,14 +66,16 @@ def key_slices(
 def _picture(segmentation: Segmentation, volume: Volume, segment: SegmentMeasurement, k: int) -> NDArray[np.uint8]:
     from PIL import Image
 
-    labels = np.ascontiguousarray(segmentation.label_map[:, :, k].T)
+    plane = (slice(None), slice(None), slice(k, k + 1))
     grey = _windowed(volume.voxels[:, :, k].T, _window(volume, segment, k))
-    size = _size(labels.shape, segmentation.geometry.affine.spacing_mm)
+    size = _size(grey.shape, segmentation.geometry.affine.spacing_mm)
     image = Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC)
     pixels = np.repeat(np.asarray(image)[:, :, None], 3, axis=2)
-    large = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
     for number, one in enumerate(segmentation.segments, start=1):
-        pixels[_outline(large == one.number)] = rgb_of(number)
+        mask = mask_in(segmentation, one, plane)[:, :, 0].T
+        if mask.any():
+            large = Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+            pixels[_outline(np.asarray(large) > 0)] = rgb_of(number)
     margin = max(0, _NARROWEST - size[0])
     pixels = np.pad(pixels, ((0, 0), (margin // 2, margin - margin // 2), (0, 0)))
     return np.concatenate([pixels, _caption(_words(segment, k), pixels.shape[1])])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medfuse.domain import Quantity, Segmentation, Volume
+from medfuse.domain import Quantity, Segment, Segmentation, Volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +47,15 @@ def measure(segmentation: Segmentation, volume: Volume | None = None) -> tuple[S
         segmentation: The label map.
         volume: The image that it lies on; one on another grid gives no means.
     """
-    from scipy.ndimage import find_objects
-
-    boxes = find_objects(segmentation.label_map)
+    boxes = _boxes(segmentation)
     on_grid = volume is not None and volume.geometry.is_close(segmentation.geometry)
     measured = []
     for segment in segmentation.segments:
-        box = boxes[segment.number - 1] if segment.number <= len(boxes) else None
+        box = boxes.get(segment.number)
         if box is None:
             measured.append(SegmentMeasurement(number=segment.number, name=segment.name, volume_mm3=0.0))
             continue
-        mask = segmentation.label_map[box] == segment.number
+        mask = mask_in(segmentation, segment, box)
         inside = volume.voxels[box][mask] if volume is not None and on_grid else None
         measured.append(
             SegmentMeasurement(
@@ -72,6 +70,28 @@ def measure(segmentation: Segmentation, volume: Volume | None = None) -> tuple[S
             )
         )
     return tuple(measured)
+
+
+def mask_in(segmentation: Segmentation, segment: Segment, box: tuple[slice, ...]) -> NDArray[np.bool_]:
+    """Where a segment is within a box of the grid, overlaps included."""
+    if segmentation.overlaps is None:
+        return np.asarray(segmentation.label_map[box] == segment.number)
+    return np.asarray((segmentation.overlaps[box] >> (segment.number - 1)) & 1 == 1)
+
+
+def _boxes(segmentation: Segmentation) -> dict[int, tuple[slice, slice, slice]]:
+    """Number -> the smallest box of the grid that holds the segment; empty segments have none."""
+    from scipy.ndimage import find_objects
+
+    if segmentation.overlaps is None:
+        found = find_objects(segmentation.label_map)
+        return {number: box for number, box in enumerate(found, start=1) if box is not None}
+    boxes = {}
+    for segment in segmentation.segments:
+        box = find_objects(segmentation.mask(segment).view(np.uint8))
+        if box:
+            boxes[segment.number] = box[0]
+    return boxes
 
 
 def axial_axis(matrix: NDArray[np.float64]) -> int:

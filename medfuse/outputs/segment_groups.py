@@ -1,5 +1,6 @@
 """What a report says of one segment of a DICOM SEG: TID 1411, Volumetric ROI Measurements."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from medfuse.domain import Code
@@ -14,7 +15,12 @@ _LATERALITIES = ("Left", "Right")
 
 
 def segment_group(
-    segmentation: "Dataset", item: "Dataset", measured: SegmentMeasurement | None, modality: str, algorithm: Any
+    segmentation: "Dataset",
+    item: "Dataset",
+    measured: SegmentMeasurement | None,
+    modality: str,
+    algorithm: Any,
+    evaluations: Sequence[Any] = (),
 ) -> Any:
     """The measurements of a segment.
 
@@ -24,6 +30,7 @@ def segment_group(
         measured: Its measures; None for a group that holds no numbers.
         modality: Of the source images.
         algorithm: TID 4019, or None.
+        evaluations: Coded answers about it.
     """
     import highdicom as hd
 
@@ -37,6 +44,7 @@ def segment_group(
         finding_sites=_sites(item),
         algorithm_id=algorithm,
         measurements=None if measured is None else _measurements(measured, modality),
+        qualitative_evaluations=list(evaluations) or None,
     )
 
 

@@ -35,6 +35,8 @@ class NiftiOutput:
         if result.segmentation is None:
             return ()
         save_nifti(result.segmentation, folder / NIFTI_FILE)
+        if result.segmentation.overlaps is not None:
+            result.notes.append(f"{NIFTI_FILE} holds the last segment of each voxel; {SEG_FILE} holds overlaps too")
         return (NIFTI_FILE,)
 
 
