@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,7 @@ class Pipeline:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for worker in self._workers:
-            worker.stop()
+        self._stop()
 
     @property
     def model(self) -> ModelFacts:
@@ -135,11 +135,15 @@ class Pipeline:
         finally:
             flow.stop.set()
             if not is_over:
-                for worker in self._workers:
-                    worker.stop()
+                self._stop()
             until = time.monotonic() + _JOIN_S
             for thread in threads:
                 thread.join(max(0.0, until - time.monotonic()))
+
+    def _stop(self) -> None:
+        """End the three processes, at once."""
+        with ThreadPoolExecutor(len(self._workers)) as pool:
+            list(pool.map(Worker.stop, self._workers))
 
     def _open(self, flow: "_Flow", jobs: Iterable[Job], to: "queue.Queue[Any]") -> None:
         for job in jobs:

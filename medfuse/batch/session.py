@@ -21,6 +21,7 @@ from medfuse.batch.fingerprints import settings_hash
 from medfuse.batch.gates import Policy
 from medfuse.batch.ledger import LEDGER_FILE, Entry, Ledger, LedgerRow, State, Task
 from medfuse.batch.pipeline import Begun, Ended, Job, Pipeline
+from medfuse.batch.sources import StudyPlace
 from medfuse.batch.stages import ModelFacts, StageFactories
 from medfuse.batch.worker import Limits
 from medfuse.domain import Rejected, Scored, StudyOutcome
@@ -262,14 +263,19 @@ class ScoringSession:
         label_set = self.model.label_set
         findings = {finding.name for finding in outcome.prediction.findings}
         segments = {segment.name for segment in outcome.prediction.segment_volumes}
-        return findings == set(label_set.findings) and segments in (set(), set(label_set.segments))
+        targets = {target.name for target in outcome.prediction.targets}
+        return (
+            findings == set(label_set.findings)
+            and segments in (set(), set(label_set.segments))
+            and targets in (set(), {target.name for target in label_set.targets})
+        )
 
 
-def write_sources(paths: Mapping[str, Path], output: Path) -> None:
-    """Note where each study lies, for the dashboard; studies noted before stay.
+def write_sources(places: Mapping[str, StudyPlace], output: Path) -> None:
+    """Note where each study lies, and whose it is, for the dashboard; studies noted before stay.
 
     Args:
-        paths: Study Instance UID -> where the study is found.
+        places: Study Instance UID -> where the study is found.
         output: The folder of results.
 
     Raises:
@@ -281,7 +287,9 @@ def write_sources(paths: Mapping[str, Path], output: Path) -> None:
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
         raise UsageError(f"{path} is broken; remove it and score again, which writes it anew") from error
-    new = known | {uid: {"path": str(place.resolve())} for uid, place in paths.items()}
+    new = known | {
+        uid: {"path": str(place.path.resolve()), "patient_key": place.patient_key} for uid, place in places.items()
+    }
     if new != known or not path.is_file():
         text = json.dumps(new, indent=1)
         write_file(path, lambda aside: aside.write_text(text, encoding="utf-8"))

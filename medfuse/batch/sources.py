@@ -26,18 +26,31 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StudyPlace:
+    """Where a study lies.
+
+    Args:
+        path: What to scan to find it again.
+        patient_key: Pseudonym of its patient, for studies of the same one.
+    """
+
+    path: Path
+    patient_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Studies to score.
 
     Args:
         jobs: The studies, those that are still to be looked at included.
         rejected: Studies, and files of no study, that cannot be used.
-        paths: Study Instance UID -> where it lies, of those that stay there.
+        places: Study Instance UID -> where it lies, of those that stay there.
     """
 
     jobs: tuple[Job, ...]
     rejected: tuple[Rejected, ...] = ()
-    paths: dict[str, Path]
+    places: dict[str, StudyPlace]
 
 
 def folder_source(root: Path) -> Source:
@@ -55,7 +68,9 @@ def studies_source(studies: Sequence[Study], rejected: Sequence[Rejected] = ()) 
     return Source(
         jobs=tuple(_job(study) for study in studies),
         rejected=tuple(rejected),
-        paths={study.study_instance_uid: study.path for study in studies},
+        places={
+            study.study_instance_uid: StudyPlace(path=study.path, patient_key=study.patient_key) for study in studies
+        },
     )
 
 
@@ -74,8 +89,8 @@ def manifest_source(path: Path) -> Source:
             jobs.append(_row_job(row, is_alone=row.path not in shared))
         except StudyError as error:
             rejected.append(_rejected(row.study_instance_uid, error, row.accession_number))
-    paths = {row.study_instance_uid: row.path for row in rows}
-    return Source(jobs=tuple(jobs), rejected=tuple(rejected), paths=paths)
+    places = {row.study_instance_uid: StudyPlace(path=row.path, patient_key=row.patient_key) for row in rows}
+    return Source(jobs=tuple(jobs), rejected=tuple(rejected), places=places)
 
 
 @contextlib.contextmanager
@@ -99,7 +114,7 @@ def archive_source(archive: "Archive", server: "Server", records: Sequence["Stud
             )
             for record in records
         )
-        yield Source(jobs=jobs, paths={})
+        yield Source(jobs=jobs, places={})
 
 
 class _Fetching:

@@ -4,6 +4,7 @@ Reading meets the codecs, which are what crashes on a damaged file; the network 
 What one stage gives the next one takes. torch and the DICOM libraries load inside the processes alone.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from medfuse.preprocess import PreparedStudy, Recipe
     from medfuse.preprocess.ranges import TrainingRanges
 
+LOG = logging.getLogger(__name__)
 READING_THREADS = 1
 """Threads of one reading process: the cores belong to the network."""
 
@@ -53,7 +55,6 @@ class ModelFacts:
         recipe: How a study is prepared.
         reads_text: Whether it reads text.
         ranges: What its training studies looked like; None where nobody noted it.
-        note: What to tell the operator; may be empty.
     """
 
     label_set: LabelSet
@@ -63,7 +64,6 @@ class ModelFacts:
     recipe: "Recipe"
     reads_text: bool = False
     ranges: "TrainingRanges | None" = None
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,11 +170,17 @@ def network_stage(options: ModelOptions) -> "tuple[Stage, ModelFacts]":
         model_hash=files_hash(place / checkpoints.DESCRIPTION for place in places),
         recipe=predictor.recipe,
         reads_text=predictor.checkpoint.spec.text is not None,
-        ranges=getattr(predictor.checkpoint, "ranges", None),
+        ranges=predictor.checkpoint.ranges,
     )
+
+    said: set[str] = set()
 
     def answer(task: ReadStudy) -> AnsweredStudy:
         scored = predictor.answer(task.prepared)
+        for line in predictor.engine_lines:
+            if line not in said:
+                said.add(line)
+                LOG.info("%s", line)
         quality = (*scored.prediction.quality, *task.flags)
         scored = replace(scored, prediction=replace(scored.prediction, quality=quality))
         return AnsweredStudy(study=task.prepared.study, scored=scored)

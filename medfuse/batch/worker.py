@@ -25,7 +25,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import psutil
 
@@ -54,6 +55,7 @@ UNFORESEEN = (
 FAILURES = (MedfuseError, *UNFORESEEN)
 _WATCH_S = 0.05
 _END_S = 5.0
+_TIDY_S = 2.0
 
 
 class Stopped(MedfuseError):  # noqa: N818 (no fault: somebody asked for it)
@@ -168,6 +170,11 @@ class Worker:
     def stop(self) -> None:
         """End the process and whatever it does; a call in hand raises `Stopped`, and so does every later one."""
         self._stopped.set()
+        with self._lock:
+            process = self._process
+            if process is not None and process.is_alive():
+                process.terminate()
+                process.join(_TIDY_S)
         self.stop_process()
 
     def stop_process(self) -> None:
@@ -320,7 +327,7 @@ class _ToSupervisor(logging.Handler):
 def _be_a_quiet_child(connection: Connection, level: int) -> None:
     """Leave Ctrl-C to the supervisor, end with it, and log as it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # a library's warning may quote a header's value
     logger = logging.getLogger("medfuse")
@@ -329,6 +336,11 @@ def _be_a_quiet_child(connection: Connection, level: int) -> None:
     logger.addHandler(_ToSupervisor(connection))
     logging.getLogger().addHandler(logging.NullHandler())
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """End as an exception does, so that what the libraries hold is given back."""
+    raise SystemExit(0)
 
 
 def _end_with_parent() -> None:

@@ -163,7 +163,7 @@ class StudyScorer:
         try:
             session = self._opened()
             plan = session.plan(source.jobs)
-            write_sources(source.paths, self._results)
+            write_sources(source.places, self._results)
             outcomes = [*session.refuse(source.rejected), *session.run(plan.jobs)]
         except StorageError:
             self._close()

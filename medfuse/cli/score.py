@@ -60,9 +60,10 @@ def score(
     ] = 0,
     device: Annotated[str, typer.Option(help="Device of the model: auto, cpu, cuda.")] = "auto",
     engine: Annotated[
-        str, typer.Option(help="What runs the network: pytorch, compiled, openvino, onnxruntime; auto tries.")
-    ] = "",
-    precision: Annotated[str, typer.Option(help="Numbers of the network: fp32, bf16; auto tries.")] = "",
+        str,
+        typer.Option(help="What runs the network: pytorch, compiled, openvino, onnxruntime; auto takes the fastest."),
+    ] = "auto",
+    precision: Annotated[str, typer.Option(help="Numbers of the network: fp32, bf16; auto takes the faster.")] = "auto",
     gates: Annotated[
         Path | None, typer.Option(help="YAML: what to do about each quality flag: flag, reject, ignore.")
     ] = None,
@@ -78,10 +79,11 @@ def score(
     """Score studies with a trained model, and write their results.
 
     Writes OUTPUT/scores.csv, one row a study, and OUTPUT/<Study Instance UID>/ with prediction.json,
-    segmentation.nii.gz (on the source grid) and seg.dcm. OUTPUT/ledger.sqlite keeps what became of every study: the
-    same command goes on where it was stopped, killed or out of space, scores what is new, and scores anew what was
-    changed or was scored by another model. A study that cannot be used, or crashes or hangs a process, is rejected
-    with its reason, and the rest goes on. Exit code 1 when a study is rejected; the table has its reason.
+    segmentation.nii.gz (on the source grid), seg.dcm, and what --outputs names. OUTPUT/ledger.sqlite keeps what became
+    of every study: the same command goes on where it was stopped, killed or out of space, scores what is new, and
+    scores anew what was changed or was scored by another model. A study that cannot be used, or crashes or hangs a
+    process, is rejected with its reason, and the rest goes on. Exit code 1 when a study is rejected; the table has its
+    reason.
 
     medfuse score --status OUTPUT shows counts, speed, time left and reasons, also while a run is going on.
     """
@@ -99,7 +101,7 @@ def score(
     from medfuse.batch import ModelOptions, ScoringSession, SessionOptions, StageFactories
 
     names = _names(outputs)
-    more = tuple((name, value) for name, value in (("engine", engine), ("precision", precision)) if value)
+    more = (("engine", engine), ("precision", precision))
     model = ModelOptions(checkpoints=checkpoints, device=device, augmentations=augmentations, more=more)
     policy = _policy(gates, reject_flags)
     settings = {"outputs": names, "augmentations": augmentations, "gates": dict(policy.actions), **dict(more)}
@@ -137,7 +139,7 @@ def run(
     counts: Counter[str] = Counter()
     with console.status("loading the model"):
         plan = session.plan(source.jobs, again=again, retry=retry)
-    write_sources(source.paths, session.output)
+    write_sources(source.places, session.output)
     new = session.refuse(source.rejected)
     for refused in new:
         _say(refused, counts, console)
@@ -257,7 +259,16 @@ def query_of(text: str) -> "tuple[Query, int | None]":
 
 
 def _names(outputs: str) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in outputs.split(",") if name.strip()) or None
+    """The outputs that are asked for; None for the usual ones.
+
+    Raises:
+        UsageError: One is unknown.
+    """
+    from medfuse.outputs import chosen_outputs
+
+    names = tuple(name.strip() for name in outputs.split(",") if name.strip()) or None
+    chosen_outputs(names)
+    return names
 
 
 def _limits(seconds: float, memory_gib: float) -> "Limits":
