@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from medfuse.metrics import auroc, estimate_by_patient
+from medfuse.metrics import auroc, estimate_by_patient, estimate_by_weights
+from medfuse.metrics import bootstrap as bootstrap_module
+from medfuse.metrics.bootstrap import resamples
+from medfuse.metrics.weighted import weighted_auroc, weighted_mean
 from medfuse.seeding import stream
 
 
@@ -105,3 +108,36 @@ def test_coverage_is_near_the_confidence(confidence: float) -> None:
         found = estimate_by_patient(mean_of(values), keys, draws=200, confidence=confidence)
         covered += found.low <= 0 <= found.high
     assert covered / 200 == pytest.approx(confidence, abs=0.06)
+
+
+def test_all_resamples_at_once_are_those_drawn_one_by_one() -> None:
+    rng = np.random.default_rng(4)
+    labels, scores = rng.random(50) < 0.4, np.round(rng.random(50), 1)
+    keys = [f"p{n % 17}" for n in range(50)]
+    one_by_one = estimate_by_patient(lambda i: auroc(labels[i], scores[i]), keys, draws=200, seed=5)
+    at_once = estimate_by_weights(weighted_auroc(labels, scores), keys, draws=200, seed=5)
+    assert (at_once.low, at_once.high) == pytest.approx((one_by_one.low, one_by_one.high), abs=1e-12)
+    assert at_once.value == pytest.approx(one_by_one.value)
+    assert (at_once.n, at_once.patients, at_once.method) == (50, 17, "BCa")
+
+
+def test_parts_of_the_resamples_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(1).normal(size=40)
+    keys = [str(n % 13) for n in range(40)]
+    whole = estimate_by_weights(weighted_mean(values), keys, draws=101)
+    weights = np.concatenate(list(resamples(keys, draws=101)))
+    monkeypatch.setattr(bootstrap_module, "CELLS_AT_ONCE", 160)
+    assert estimate_by_weights(weighted_mean(values), keys, draws=101) == whole
+    assert (np.concatenate(list(resamples(keys, draws=101))) == weights).all()
+    assert weights.shape == (101, 40)
+
+
+def test_at_once_too_an_undefined_figure_is_null_with_a_reason() -> None:
+    found = estimate_by_weights(weighted_auroc([True, True], [0.1, 0.2]), ["a", "b"], undefined="one class only")
+    assert (found.value, found.reason, found.n) == (None, "one class only", 2)
+    nothing = estimate_by_weights(weighted_mean([]), [], undefined="no case")
+    assert (nothing.value, nothing.n, nothing.patients) == (None, 0, 0)
+    alone = estimate_by_weights(weighted_mean([1.0, 3.0]), ["a", "a"])
+    assert (alone.value, alone.low, alone.patients) == (2.0, None, 1)
+    given = estimate_by_weights(weighted_mean([1.0, 3.0]), ["a", "b"], value=2.0, draws=20)
+    assert given.value == 2.0
