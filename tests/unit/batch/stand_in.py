@@ -20,7 +20,7 @@ from tests.unit.outputs import cases
 
 RECIPE = Recipe(channels=(ChannelRule(name="t1"),), spacing_mm=(1, 1, 1), size=(16, 16, 16))
 WITHOUT_SEGMENTS = replace(cases.LABELS, segments=())
-SECRET = "Doe^Jane"
+PLANTED = "Doe^Jane"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def misbehave(stage: str, word: str) -> None:
         hoard = [bytearray(b"x" * (64 << 20)) for _ in range(16)]
         time.sleep(600 + len(hoard))
     if what == "fault":
-        raise ValueError(SECRET)
+        raise ValueError(PLANTED)
     if what == "refuse":
         raise StudyError("it is refused", reason="NO_FITTING_SERIES")
 

@@ -88,7 +88,7 @@ def test_every_study_ends_with_a_result_or_a_reason(tmp_path: Path, caplog: pyte
         assert ledger.reasons()["WORKER_CRASHED"] == 3
         details = [row.detail for row in ledger.rows(State.REJECTED)]
         scored = ledger.get("1.2.1")
-    assert not any(stand_in.SECRET in detail for detail in [*details, caplog.text])
+    assert not any(stand_in.PLANTED in detail for detail in [*details, caplog.text])
     assert any("SIGSEGV" in detail for detail in details)
     assert scored is not None
     assert set(scored.timings) == {"read", "network", "save"}
