@@ -51,14 +51,18 @@ HOSTILE_INPUT = f"former smoker {EVIL} **not bold** [link](http://example.org) $
 def write_scored_folder(directory: Path) -> Path:
     """A folder of results over studies beside it; returns the folder.
 
-    The second study is of a leaky model and has no report, the source of the third is not on the disk, the fourth is
+    The first study has two series, and a prior: the second one, of the same patient. That is of a leaky model and has no
+    report; the source of the third is not on the disk, the fourth is
     rejected, the last has a hostile report.
     """
     results = directory / "results"
     sources = {}
     for n, (uid, report) in enumerate(((FIRST, REPORT), (SECOND, ""), (HOSTILE, HOSTILE_REPORT))):
-        folder = write_study(directory / f"source{n}", uid)
-        sources[uid] = {"path": str(folder)}
+        patient = FIRST[-2:] if uid == SECOND else uid[-2:]
+        folder = write_study(directory / f"source{n}", uid, patient=patient)
+        if uid == FIRST:
+            write_study(folder / "again", uid, series=2)
+        sources[uid] = {"path": str(folder), "patient_key": f"key-{patient}"}
         if report:
             (folder / "report.txt").write_text(report, encoding="utf-8")
     results.mkdir()
@@ -120,12 +124,12 @@ def prediction(
     )
 
 
-def write_study(folder: Path, uid: str) -> Path:
-    """A chest-like CT as DICOM, one file a slice."""
+def write_study(folder: Path, uid: str, *, patient: str = "", series: int = 1) -> Path:
+    """A chest-like CT as DICOM, one file a slice; the second series of a study has fewer slices."""
     folder.mkdir(parents=True)
     values = hounsfield()
-    for k in range(SHAPE[2]):
-        header = _slice_header(uid, k)
+    for k in range(SHAPE[2] if series == 1 else SHAPE[2] // 4):
+        header = _slice_header(uid, k, patient or uid[-2:], series)
         header.PixelData = (values[:, :, k].T + 1024).astype("<u2").tobytes()
         pydicom.dcmwrite(folder / f"IM{k:03d}", header, enforce_file_format=True)
     return folder
@@ -172,16 +176,16 @@ def segmentation() -> Segmentation:
     )
 
 
-def _slice_header(uid: str, k: int) -> Dataset:
+def _slice_header(uid: str, k: int, patient: str, series: int) -> Dataset:
     header = Dataset()
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = CTImageStorage
-    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = f"{uid}.1.{k + 1}"
-    header.StudyInstanceUID, header.SeriesInstanceUID = uid, f"{uid}.1"
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = f"{uid}.{series}.{k + 1}"
+    header.StudyInstanceUID, header.SeriesInstanceUID = uid, f"{uid}.{series}"
     header.FrameOfReferenceUID = f"{uid}.9"
-    header.PatientID, header.PatientName, header.Modality = f"patient{uid[-2:]}", "Planted^Name", "CT"
-    header.SeriesNumber, header.InstanceNumber, header.SeriesDescription = 2, k + 1, "Chest 5 mm"
+    header.PatientID, header.PatientName, header.Modality = f"patient{patient}", "Planted^Name", "CT"
+    header.SeriesNumber, header.InstanceNumber, header.SeriesDescription = 1 + series, k + 1, "Chest 5 mm"
     header.ImagePositionPatient = [*ORIGIN_MM[:2], ORIGIN_MM[2] + THICKNESS_MM * k]
     header.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     header.PixelSpacing, header.SliceThickness = [SPACING_MM, SPACING_MM], THICKNESS_MM

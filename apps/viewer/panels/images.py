@@ -56,6 +56,8 @@ def show(session: Session, case: Case, study: Study | None, problem: str) -> Non
 
 @st.fragment
 def _fragment(session: Session, handle: str, study: Study, choices: tuple[SeriesChoice, ...]) -> None:
+    if state.takes_whole_page():
+        st.rerun()
     case = session.desk.case(handle)
     with st.container(key="series", horizontal=True, gap="small"):  # always there, so that the frame below stays
         chosen = _chosen(choices, handle)
@@ -181,6 +183,7 @@ def _heard(session: Session, case: Case, chosen: SeriesChoice, shown: Picture, m
         answer = {"token": token, "saved": False, "text": f"NOT saved: {error}"}
     else:
         answer = {"token": token, "saved": True, "text": "Saved", "overlay": kept}
+        state.rerun_all()
     st.session_state["answer"] = answer
 
 

@@ -54,8 +54,7 @@ export class Editing {
     nv.onDrawingChanged = () => {};
     nv.setDrawingEnabled(false);
     nv.closeDrawing();
-    this.pane = null;
-    this.dirty = false;
+    Object.assign(this, { pane: null, dirty: false, token: "", notice: "", failed: false });
     this.onChange();
   }
 

@@ -1,6 +1,7 @@
 // The label map of the overlay: colours, outlines, centres.
 
-const DIM = 70; // alpha of the others while one segment is lit
+const FADED = 0.3; // of the colour of the others while one segment is lit
+const LIFTED = 0.35; // of white in the colour of the lit one
 
 /** NiiVue's label colour table: 0 is clear, hidden segments are clear, the others fade while one is lit. */
 export function colourTable(segments, hidden = new Set(), lit = null) {
@@ -9,16 +10,20 @@ export function colourTable(segments, hidden = new Set(), lit = null) {
   const byNumber = new Map(segments.map((segment) => [segment.number, segment]));
   for (let number = 0; number < size; number += 1) {
     const segment = byNumber.get(number);
-    const [red, green, blue] = segment ? segment.colour : [0, 0, 0];
+    const [red, green, blue] = (segment ? segment.colour : [0, 0, 0]).map((value) => shade(value, number, lit));
     table.R.push(red);
     table.G.push(green);
     table.B.push(blue);
-    const shown = segment && !hidden.has(number);
-    table.A.push(shown ? (lit === null || lit === number ? 255 : DIM) : 0);
+    table.A.push(segment && !hidden.has(number) ? 255 : 0);
     table.I.push(number);
     table.labels.push(segment ? segment.name : "");
   }
   return table;
+}
+
+function shade(value, number, lit) {
+  if (lit === null) return value;
+  return Math.round(number === lit ? value + LIFTED * (255 - value) : FADED * value);
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { centreOf, colourTable, outlineOf } from "./labels.js";
 import { fetchOnce, unpack } from "./fetching.js";
-import { drawMarks, placeOf } from "./marks.js";
+import { drawMarks } from "./marks.js";
 import { Measures } from "./measures.js";
 import { DRAG, SLICE, loadNiivue } from "./niivue.js";
 import { placeAt, valueAt, voxelAt } from "./tiles.js";
@@ -228,11 +228,6 @@ export class Pane {
     const place = volume && placeAt(this.nv, event.offsetX, event.offsetY);
     const value = place ? valueAt(volume, voxelAt(volume, place.frac)) : null;
     this.part("probe").textContent = value === null ? "" : `${Number(value.toPrecision(4))} ${this.image?.unit ?? ""}`.trim();
-  }
-
-  sliceText() {
-    const [number, count] = placeOf(this.nv, SLICE.axial);
-    return `slice ${number} of ${count}`;
   }
 
   /** Show a line over the images; an empty one shows the images. `textContent` keeps it text, whatever it holds. */

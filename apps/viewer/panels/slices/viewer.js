@@ -51,6 +51,7 @@ async function show(args) {
   if (isOther && editing.active) editing.stop();
   const isSaved = editing.answered(args.answer);
   if (isSaved) editing.stop();
+  if (isSaved) find("position").textContent = "correction saved";
   Object.assign(state, { args, case: args.case });
   if (isOther) Object.assign(look, { hidden: new Set(), lit: null });
   await openMain(args, isOther, isSaved);
@@ -219,7 +220,7 @@ function showPosition(pane) {
   const [x, y, z] = pane.place();
   const side = (value, positive, negative) => `${value >= 0 ? positive : negative} ${Math.abs(value).toFixed(1)}`;
   const place = `${side(x, "R", "L")}  ${side(y, "A", "P")}  ${side(z, "S", "I")} mm`;
-  find("position").textContent = `${place}  ·  ${pane.sliceText()}`;
+  find("position").textContent = place;
 }
 
 function drawWindows() {
