@@ -38,6 +38,7 @@ from medfuse.metrics.operating_point import choose_operating_point
 from medfuse.model import assemble
 from medfuse.model import checkpoint as checkpoints
 from medfuse.model.checkpoint import Calibration, Checkpoint
+from medfuse.model.encoder_weights import start_from
 from medfuse.seeding import derived_seed
 from medfuse.storage import sweep, write_file
 from medfuse.tensors import Batch, segment_masks
@@ -49,7 +50,7 @@ from medfuse.training.loop import Losses, Validation, train_epoch, validate
 from medfuse.training.options import TrainingOptions, TrainingPlan
 from medfuse.training.runtime import accelerator_for
 from medfuse.training.state import Progress
-from medfuse.training.studies import Studies, parts_of, read_studies, splits_of, write_splits
+from medfuse.training.studies import SPLIT_TABLE, Studies, check_start, parts_of, read_studies, splits_of, write_splits
 from medfuse.training.whole import answers
 
 
@@ -110,8 +111,9 @@ def train(
         studies = read_studies(plan, watcher.on_studies, watcher.on_study)
     splits = splits_of(studies.rows, plan)
     parts = parts_of(studies, splits, plan)
+    check_start(plan, studies.rows, splits)
     write_file(output / "config.yaml", lambda aside: aside.write_text(plan.config_yaml, encoding="utf-8"))
-    write_splits(output / "splits.csv", studies.rows, splits)
+    write_splits(output / SPLIT_TABLE, studies.rows, splits)
     run = _Run(plan, output, watcher, parts["train"], parts["validation"])
     best_epoch = run.go(resume=resume)
     if run.accelerator.is_main_process:
@@ -156,6 +158,7 @@ class _Run:
         torch.manual_seed(derived_seed(plan.seed, "weights"))
         self.network = assemble(plan.spec, plan.label_set, len(plan.recipe.channels))
         self._fit_regions(training)
+        self._start()
         self.criterion = self._criterion(training).to(self.accelerator.device)
         augment = plan.training.augment
         self.samples = CaseSamples(
@@ -275,6 +278,17 @@ class _Run:
             text_weights_sha256=checkpoints.text_weights_sha256(self.network),
         )
 
+    def _start(self) -> None:
+        """Take over the encoders of an earlier run, and leave alone those that are to stay as they are."""
+        options, encoders = self.plan.training, self.network.encoders
+        if options.start_from is not None:
+            channels = tuple(rule.name for rule in self.plan.recipe.channels)
+            start_from(encoders, self.plan.spec, channels, Path(options.start_from))
+        for name in options.freeze:
+            if name not in encoders:
+                raise ConfigError(f"training.freeze names {name}, and model.{name} is off; take it out")
+            encoders[name].requires_grad_(False)
+
     def _resume(self) -> Progress:
         last = _last_checkpoint(self.plan, self.output)
         if last is None:
@@ -308,8 +322,9 @@ class _Run:
 
 def _voxels(truth: NDArray[np.uint8], segments: int, overlapping: bool) -> list[float]:
     """How many voxels each segment of a label map has."""
-    masks = segment_masks(torch.from_numpy(np.array(truth, dtype=np.int64))[None], segments, overlapping)
-    return masks.sum(dim=(0, 2, 3, 4)).double().tolist()
+    counts = torch.from_numpy(np.bincount(np.asarray(truth).reshape(-1), minlength=256))
+    of_each_number = segment_masks(torch.arange(256).view(256, 1, 1, 1), segments, overlapping).flatten(1)
+    return (counts[:, None] * of_each_number).sum(dim=0).double().tolist()
 
 
 def _calibrate(findings: Sequence[str], seen: Validation) -> dict[str, Calibration]:

@@ -85,6 +85,10 @@ def test_the_label_map_holds_the_label_sets_numbers() -> None:
     label_map = truth_map({"tail": tail, "head": ~tail}, prepared, ("head", "tail"), unknown)
     assert label_map is not None
     assert label_map.ravel().tolist() == [2, IGNORED, 1, 1]
+    everywhere = {"tail": tail, "head": np.ones_like(tail)}
+    label_map = truth_map(everywhere, prepared, ("head", "tail"), unknown, overlapping=True)
+    assert label_map is not None
+    assert label_map.ravel().tolist() == [0b11, IGNORED, 0b01, 0b01]
 
 
 def test_a_region_named_ignore_is_unknown_unless_the_model_predicts_it() -> None:
