@@ -125,7 +125,7 @@ class ChosenEngine(Engine):
         choice = self._fastest([trial for trial, _ in engines])
         self._take(choice, next(e for trial, e in engines if _is(trial, choice) and e is not None))
         _write(path, choice)
-        LOG.info("%s", choice.sentence())
+        LOG.debug("%s", choice.sentence())
 
     def run(self, batch: Batch, encoded: Encoded | None = None) -> ModelOutput:
         """Answer a batch."""
