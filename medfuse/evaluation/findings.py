@@ -266,7 +266,7 @@ def selective_of(used: Told, resampling: Resampling) -> SelectiveFigures | None:
     if used.points is None or used.called is None or not used.cases:
         return None
     wrong = (used.called != used.truth).astype(np.float64)
-    confidence = np.abs(log_odds(used.said) - log_odds(used.points))
+    confidence = np.round(np.abs(log_odds(used.said) - log_odds(used.points)), 9)  # 0.1 and 0.9 are as sure
     curve = risk_coverage(wrong, confidence)
     return SelectiveFigures(
         curve=Curve(x=_numbers(curve.coverage), y=_numbers(curve.risk), thresholds=_numbers(curve.confidence)),

@@ -59,7 +59,7 @@ class StoredPredictions:
 def stored_path(run: Path, split: str, without: Sequence[str] = (), augmentations: int = 0) -> Path:
     """Where the predictions of a run on a split are kept."""
     parts = [split, *(["without", *sorted(without)] if without else [])]
-    parts += [f"augmented-{augmentations}"] if augmentations else []
+    parts += ["augmented", str(augmentations)] if augmentations else []
     return run / FOLDER / ("-".join(re.sub(r"[^\w.]+", "_", part) for part in parts) + ".json")
 
 
