@@ -14,7 +14,7 @@ from medfuse.domain import Affine, Segment, Segmentation, VolumeGeometry
 from medfuse.errors import UnreadableFileError
 from medfuse.ingest.dicom.files import quiet, read_header
 from medfuse.ingest.dicom.rtstruct import RTSTRUCT_CLASS, read_rtstruct
-from medfuse.ingest.dicom.seg import read_seg
+from medfuse.ingest.dicom.seg import read_overlapping_seg
 from medfuse.ingest.nifti import is_nifti_name, read_label_map
 
 _WHOLE = 1e-3
@@ -26,7 +26,8 @@ def read_segmentation(path: Path, on: VolumeGeometry) -> Segmentation:
     Labels are carried over by position in the patient: each voxel of `on` takes the label of the nearest voxel of the
     file, and background outside of its grid. Grids that agree up to flips and order of axes give an exact copy.
     Contours are drawn on `on` itself. Fractions count from one half. Where segments of a DICOM SEG overlap, the one
-    with the highest number stands; where regions of a structure set do, the smaller one.
+    with the highest number stands in the label map, and the overlaps are kept beside it for up to eight segments; where
+    regions of a structure set do, the smaller one stands.
 
     Args:
         path: DICOM SEG or RTSTRUCT of any name, `.nii`, `.nii.gz`, or LIDC's `.xml`.
@@ -39,14 +40,20 @@ def read_segmentation(path: Path, on: VolumeGeometry) -> Segmentation:
         from medfuse.ingest.importers.lidc import read_lidc_segmentation
 
         return read_lidc_segmentation(path, on)
+    overlaps: NDArray[np.uint8] | None = None
     if is_nifti_name(path):
         labels, grid = read_label_map(path)
         segments = _named_segments(path, labels)
     elif _sop_class(path) == RTSTRUCT_CLASS:
         return read_rtstruct(path, on)
     else:
-        labels, grid, segments = read_seg(path)
-    return Segmentation(label_map=resample_labels(labels, grid.affine, on), geometry=on, segments=segments)
+        labels, overlaps, grid, segments = read_overlapping_seg(path)
+    return Segmentation(
+        label_map=resample_labels(labels, grid.affine, on),
+        geometry=on,
+        segments=segments,
+        overlaps=None if overlaps is None else resample_labels(overlaps, grid.affine, on),
+    )
 
 
 def _sop_class(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 highdicom reads what keeps the standard's rules. What it refuses is read here frame by frame with pydicom: objects
 without dimension indices, on sheared (gantry-tilted) slices, big endian, or in a transfer syntax that packs bits (RLE,
-deflated frames). Both ways end in one label map; where segments overlap, the one with the highest number stands.
+deflated frames). Both ways end in one label map, in which the segment with the highest number stands where several
+overlap; up to eight of them are kept as bits beside it.
 """
 
 import sqlite3
@@ -20,12 +21,14 @@ from medfuse.ingest.dicom.files import READ_ERRORS, PixelSpan, quiet, read_heade
 from medfuse.ingest.dicom.seg_frames import SegFrames, frames_of_seg
 
 Labels = tuple[NDArray[np.uint8], VolumeGeometry, tuple[Segment, ...]]
+Read = tuple[NDArray[np.uint8], NDArray[np.uint8] | None, Affine]
 
 _MOST_VOXELS = 2**31
 _FREE_VOXELS = 2**26
 _MOST_EMPTY = 64
 _BEST_COMPRESSION = 2000
 _MOST_SEGMENTS = 255
+_BITS = 8
 
 
 def read_seg(path: Path) -> Labels:
@@ -40,6 +43,20 @@ def read_seg(path: Path) -> Labels:
     Raises:
         UnreadableFileError: `NO_PATIENT_GEOMETRY`, `TOO_LARGE`, `TOO_MANY_SEGMENTS` or `UNREADABLE_SEGMENTATION`.
     """
+    labels, _, grid, segments = read_overlapping_seg(path)
+    return labels, grid, segments
+
+
+def read_overlapping_seg(
+    path: Path,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, VolumeGeometry, tuple[Segment, ...]]:
+    """As `read_seg`, with the bits of segments that overlap (`Segmentation.overlaps`) behind the labels.
+
+    They are None where no two segments share a voxel, or a number is above 8.
+
+    Raises:
+        UnreadableFileError: As `read_seg`.
+    """
     try:
         with quiet():
             header, span = read_header(path)
@@ -47,7 +64,7 @@ def read_seg(path: Path) -> Labels:
             _check(header, path)
             _check_size(header, span, path)
             numbers = {number: segment.number for number, segment in segments.items()}
-            labels, affine = _read(path, numbers)
+            labels, overlaps, affine = _read(path, numbers)
     except UnreadableFileError as error:
         if path.name in str(error):
             raise
@@ -55,7 +72,9 @@ def read_seg(path: Path) -> Labels:
     except (*READ_ERRORS, MemoryError) as error:
         raise _unreadable(path, type(error).__name__) from error
     shape = cast(tuple[int, int, int], labels.shape)
-    return labels, VolumeGeometry(shape=shape, affine=affine), tuple(segments.values())
+    if overlaps is not None and not (overlaps & (overlaps - (overlaps > 0))).any():  # never two bits at once
+        overlaps = None
+    return labels, overlaps, VolumeGeometry(shape=shape, affine=affine), tuple(segments.values())
 
 
 def _unreadable(path: Path, why: str) -> UnreadableFileError:
@@ -106,7 +125,7 @@ def _extent(header: Dataset) -> float:
     return 1.0 + (float((longest[-1] - longest[0]) / np.diff(longest).min()) if len(longest) > 1 else 0.0)
 
 
-def _read(path: Path, numbers: Mapping[int, int]) -> tuple[NDArray[np.uint8], Affine]:
+def _read(path: Path, numbers: Mapping[int, int]) -> Read:
     """By highdicom, else frame by frame."""
     try:
         return _by_highdicom(path, numbers)
@@ -114,28 +133,39 @@ def _read(path: Path, numbers: Mapping[int, int]) -> tuple[NDArray[np.uint8], Af
         return _stack(frames_of_seg(path), numbers)
 
 
-def _by_highdicom(path: Path, numbers: Mapping[int, int]) -> tuple[NDArray[np.uint8], Affine]:
+def _bits_for(numbers: Mapping[int, int], shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """Where the bits of segments go; None where a byte does not hold them."""
+    return np.zeros(shape, dtype=np.uint8) if 1 < max(numbers.values()) <= _BITS else None
+
+
+def _by_highdicom(path: Path, numbers: Mapping[int, int]) -> Read:
     from highdicom.seg import segread
 
     file = segread(path)
     labels: NDArray[np.uint8] | None = None
+    bits: NDArray[np.uint8] | None = None
     affine: NDArray[np.float64] | None = None
     for number in sorted(set(file.segment_numbers) & set(numbers)):
         volume = file.get_volume(segment_numbers=[number], combine_segments=False)
         mask = np.asarray(volume.array)[..., 0] >= 0.5
         if labels is None:
             labels, affine = np.zeros(mask.shape, dtype=np.uint8), np.asarray(volume.affine)
+            bits = _bits_for(numbers, mask.shape)
         labels[mask] = numbers[number]
+        if bits is not None:
+            bits[mask] |= 1 << (numbers[number] - 1)
     if labels is None or affine is None:
         raise ValueError("no segments")
-    return labels.transpose(2, 1, 0), Affine(affine[:, [2, 1, 0, 3]])
+    turned = None if bits is None else bits.transpose(2, 1, 0)
+    return labels.transpose(2, 1, 0), turned, Affine(affine[:, [2, 1, 0, 3]])
 
 
-def _stack(frames: SegFrames, numbers: Mapping[int, int]) -> tuple[NDArray[np.uint8], Affine]:
+def _stack(frames: SegFrames, numbers: Mapping[int, int]) -> Read:
     """Place frames on the grid that their positions span; slices without a frame stay background."""
     origin, step, index = _slices(frames.positions, frames.normal, frames.thickness_mm)
     rows, columns = frames.masks.shape[1:]
     labels = np.zeros((columns, rows, int(index.max()) + 1), dtype=np.uint8)
+    bits = _bits_for(numbers, labels.shape) if frames.numbers.all() else None
     matrix = np.eye(4)
     matrix[:3, :3] = np.stack([*frames.in_plane, step], axis=1)
     matrix[:3, 3] = origin
@@ -146,7 +176,9 @@ def _stack(frames: SegFrames, numbers: Mapping[int, int]) -> tuple[NDArray[np.ui
                 labels[..., index[frame]][plane == number] = mapped
         elif int(frames.numbers[frame]) in numbers:
             labels[..., index[frame]][plane != 0] = numbers[int(frames.numbers[frame])]
-    return labels, Affine(matrix)
+            if bits is not None:
+                bits[..., index[frame]][plane != 0] |= 1 << (numbers[int(frames.numbers[frame])] - 1)
+    return labels, bits, Affine(matrix)
 
 
 def _slices(

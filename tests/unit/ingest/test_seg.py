@@ -285,3 +285,37 @@ def test_real_structure_sets_agree_with_rt_utils(shared_data: Path, tmp_path: Pa
             counts = np.count_nonzero(found.label_map == segment.number, axis=(0, 1))
             np.testing.assert_allclose(counts, by_rt_utils[segment.name], rtol=0.07)
             assert (counts < by_rt_utils[segment.name]).all()
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_segments_that_overlap_are_both_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indexed: bool) -> None:
+    """By highdicom where it reads the object, else frame by frame."""
+    path = save(bare_seg(), tmp_path / "seg")
+    pixels = masks()
+    if indexed:
+        grid, bits = on(), (pixels[..., 0] | pixels[..., 1] << 1).transpose(2, 1, 0)
+
+        class Volume:
+            def __init__(self, number: int) -> None:
+                self.array = (bits >> (number - 1) & 1)[..., None]
+                self.affine = grid.affine.matrix[:, [2, 1, 0, 3]]
+
+        class File:
+            segment_numbers = (1, 2)
+
+            def get_volume(self, segment_numbers: list[int], combine_segments: bool) -> Volume:
+                return Volume(*segment_numbers)
+
+        monkeypatch.setattr(highdicom.seg, "segread", lambda path: File())
+    made = read_segmentation(path, on())
+    assert np.array_equal(made.label_map, labels_of(pixels))
+    assert made.overlaps is not None
+    for position, segment in enumerate(made.segments):
+        assert np.array_equal(made.mask(segment), pixels[..., position] > 0)
+
+
+def test_segments_apart_have_no_overlaps(tmp_path: Path) -> None:
+    dataset = bare_seg()
+    dataset.PixelData = bytes(len(dataset.PixelData))
+    assert read_segmentation(save(dataset, tmp_path / "seg"), on()).overlaps is None
+    assert read_segmentation(save(bare_seg(numbers=(1, 9)), tmp_path / "nine"), on()).overlaps is None
