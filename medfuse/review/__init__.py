@@ -3,7 +3,7 @@
     room        what is reviewed and where decisions go; results of a model, or any folder of studies
     desk        the review as one reader sees and changes it: the only door for a dashboard
     access      roles, projects, and who reaches what
-    worklist    pages of the worklist, by query
+    pages       pages of the worklist, by query
     triage      what to read first, and why
     claims      who has taken which study
     cases       one opened study
@@ -28,21 +28,16 @@ from medfuse.review.drift import DriftRow
 from medfuse.review.images import CT_WINDOWS, DisplayImage, Window, display_image, windows_of
 from medfuse.review.marks import Mark, MarkKind, SectionMarks, finding_segments, report_marks
 from medfuse.review.pages import Choices, Order, Page, WorklistFilter, WorklistRow
-from medfuse.review.queue import QueueFilter, QueueRow, ReviewStatus, SortBy, counts, neighbours, worklist
 from medfuse.review.readings import CaseStatus, Reading
 from medfuse.review.results import Results
 from medfuse.review.room import ReadingRoom, RoomKind, decisions_folder, open_room, room_from_environment
 from medfuse.review.store import AmendmentNeedsReasonError, ReviewStore
 from medfuse.review.views import (
-    SectionView,
     SegmentView,
     SeriesChoice,
     Span,
-    basis_of,
-    call_of,
     highlighted,
     readable,
-    report_views,
     segment_views,
     series_choices,
 )
@@ -70,43 +65,32 @@ __all__ = [
     "Page",
     "PairAgreement",
     "Project",
-    "QueueFilter",
-    "QueueRow",
     "Reader",
     "Reading",
     "ReadingRoom",
     "Results",
-    "ReviewStatus",
     "ReviewStore",
     "Role",
     "RoomKind",
     "SectionMarks",
-    "SectionView",
     "SegmentView",
     "SeriesChoice",
     "Sight",
-    "SortBy",
     "Span",
     "Window",
     "WorklistFilter",
     "WorklistRow",
-    "basis_of",
-    "call_of",
-    "counts",
     "decisions_folder",
     "display_image",
     "finding_segments",
     "highlighted",
     "local_reader",
-    "neighbours",
     "open_room",
     "read_policy",
     "readable",
     "report_marks",
-    "report_views",
     "room_from_environment",
     "segment_views",
     "series_choices",
     "windows_of",
-    "worklist",
 ]

@@ -9,11 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from medfuse.domain import Prediction, Review, Study
+from medfuse.domain import Prediction, Study
 from medfuse.errors import StudyError, UsageError
 from medfuse.ingest import find_studies
 from medfuse.outputs import ScoreRow, read_prediction, read_scores, study_folder
-from medfuse.review.queue import QueueRow
 
 SCORES_FILE = "scores.csv"
 SOURCES_FILE = "sources.json"
@@ -38,14 +37,6 @@ class Results:
         if not (directory / SCORES_FILE).is_file():
             raise UsageError(f"{directory} has no {SCORES_FILE}; give the folder that `medfuse score` wrote")
         self.scores: tuple[ScoreRow, ...] = read_scores(directory / SCORES_FILE)
-
-    def queue(self, standing: dict[str, Review]) -> tuple[QueueRow, ...]:
-        """One row a study in the order of scoring.
-
-        Args:
-            standing: The standing decision on each study as a whole, by UID.
-        """
-        return tuple(_queue_row(row, standing.get(row.study_instance_uid)) for row in self.scores)
 
     def prediction(self, study_instance_uid: str) -> Prediction:
         """The model's answer on one study.
@@ -117,14 +108,3 @@ class Results:
         if not isinstance(sources, dict):
             raise UsageError(f"{path} holds no table of studies; score the studies again")
         return sources
-
-
-def _queue_row(row: ScoreRow, review: Review | None) -> QueueRow:
-    return QueueRow(
-        study_instance_uid=row.study_instance_uid,
-        accession_number=row.accession_number,
-        reason=row.reason or ("NOT_SCORED" if row.status == "rejected" else ""),
-        model=row.model,
-        probabilities={name: value for name, value in row.probabilities.items() if value is not None},
-        review=review,
-    )

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from medfuse.domain import LabelValue, SectionName
 from medfuse.errors import UsageError
 from medfuse.ingest.reports.lexicon import FindingTerms, Lexicon
 from medfuse.review.views import readable
@@ -82,8 +83,12 @@ def kept_lexicon(folder: Path) -> Lexicon | None:
         return None
     try:
         told = dict(_read(path))
-        findings = TypeAdapter(dict[str, FindingTerms]).validate_python(told["findings"])
-        return TypeAdapter(Lexicon).validate_python(told | {"findings": findings})
+        unmentioned = LabelValue.ABSENT if told["unmentioned"] == LabelValue.ABSENT else LabelValue.NOT_ASSESSED
+        return Lexicon(
+            findings=TypeAdapter(dict[str, FindingTerms]).validate_python(told["findings"]),
+            sections=tuple(SectionName(name) for name in told["sections"]),
+            unmentioned=unmentioned,
+        )
     except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is no lexicon of medfuse; remove it and give --findings again") from error
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
 from medfuse.domain import Review, ReviewKind, Shown, SubjectKind, Verdict
 from medfuse.errors import UsageError
@@ -86,31 +86,6 @@ class ReviewStore:
         with self.database.reading() as connection:
             for row in connection.execute(select(DECISIONS).order_by(DECISIONS.c.number)).mappings():
                 yield _review(row)
-
-    def latest(self, study_instance_uid: str) -> dict[str | None, Review]:
-        """The standing review of each subject of one study over all readers; the key None is the whole study."""
-        return {
-            review.subject: review
-            for review in standing_rows(self.history(study_instance_uid))
-            if review.kind is ReviewKind.DECISION
-        }
-
-    def latest_of_studies(self) -> dict[str, Review]:
-        """The standing review of each study as a whole, by Study Instance UID, in one query."""
-        withdrawn = select(DECISIONS.c.withdraws).where(DECISIONS.c.withdraws.is_not(None))
-        newest = (
-            select(func.max(DECISIONS.c.number))
-            .where(
-                DECISIONS.c.subject_kind == SubjectKind.STUDY,
-                DECISIONS.c.kind == ReviewKind.DECISION,
-                DECISIONS.c.verdict != "",
-                DECISIONS.c.number.not_in(withdrawn),
-            )
-            .group_by(DECISIONS.c.study_instance_uid)
-        )
-        query = select(DECISIONS).where(DECISIONS.c.number.in_(newest))
-        with self.database.reading() as connection:
-            return {row["study_instance_uid"]: _review(row) for row in connection.execute(query).mappings()}
 
     def close(self) -> None:
         """Give the connections back."""

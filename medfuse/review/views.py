@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from medfuse.domain import Evidence, Finding, Prediction, Report, Series, Study
+from medfuse.domain import Evidence, Prediction, Report, Series, Study
 
 SEGMENT_COLOURS: tuple[tuple[int, int, int], ...] = (
     (230, 159, 0),
@@ -29,21 +29,6 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SectionView:
-    """One section of a report as it is shown.
-
-    Args:
-        heading: Its name, e.g. `INDICATION`.
-        spans: Its text in stretches; together they are the whole text.
-        read_by_model: Whether the text was part of the model's input.
-    """
-
-    heading: str
-    spans: tuple[Span, ...]
-    read_by_model: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesChoice:
     """A series that can be shown: its label for a person, and whether the model read it."""
 
@@ -60,17 +45,6 @@ class SegmentView:
     name: str
     volume_mm3: float
     colour: tuple[int, int, int]
-
-
-def call_of(finding: Finding) -> str:
-    """The model's word on a finding: `present`, `absent`, or `no threshold` without an operating point."""
-    return {True: "present", False: "absent", None: "no threshold"}[finding.present]
-
-
-def basis_of(finding: Finding) -> str:
-    """What the word rests on: the operating point, and whether the probability is calibrated."""
-    threshold = "no operating point" if finding.operating_point is None else f"threshold {finding.operating_point:.2f}"
-    return f"{threshold}, {'calibrated' if finding.calibrated else 'not calibrated'}"
 
 
 def readable(name: str) -> str:
@@ -124,31 +98,13 @@ def highlighted(text: str, evidence: Sequence[Evidence]) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def report_views(
-    reports: Sequence[Report], text_input: str, evidence: Sequence[Evidence]
-) -> tuple[tuple[SectionView, ...], ...]:
-    """Each report in sections, with the evidence marked in those that the model read.
+def placed_sections(reports: Sequence[Report], text_input: str) -> tuple[tuple[int | None, ...], ...]:
+    """Where the body of each section of each report begins in the model's input; None for one that was not read.
 
     The model's input holds the bodies of some sections in the order of the reports, so each body is looked for behind
     the one before it. A body that is not found was not read. In a stored prediction what names the patient may be
     overwritten with `X`, length for length (`medfuse.outputs`); such an input still matches.
     """
-    views = []
-    for report, places in zip(reports, placed_sections(reports, text_input), strict=True):
-        sections = []
-        for section, found in zip(report.sections, places, strict=True):
-            body = report.body(section)
-            if found is None:
-                spans: tuple[Span, ...] = (Span(text=body),)
-            else:
-                spans = highlighted(body, [_shifted(item, found) for item in evidence if _overlaps(item, found, body)])
-            sections.append(SectionView(heading=section.name.value, spans=spans, read_by_model=found is not None))
-        views.append(tuple(sections))
-    return tuple(views)
-
-
-def placed_sections(reports: Sequence[Report], text_input: str) -> tuple[tuple[int | None, ...], ...]:
-    """Where the body of each section of each report begins in the model's input; None for one that was not read."""
     position = 0
     places = []
     for report in reports:
@@ -170,14 +126,6 @@ def _find(body: str, text_input: str, position: int) -> int:
     pattern = "".join(re.escape(c) if c.isspace() else f"[X{re.escape(c)}]" for c in body)
     match = re.compile(pattern).search(text_input, position)
     return match.start() if match else -1
-
-
-def _shifted(evidence: Evidence, by: int) -> Evidence:
-    return Evidence(start=evidence.start - by, end=evidence.end - by, weight=evidence.weight)
-
-
-def _overlaps(evidence: Evidence, start: int, body: str) -> bool:
-    return evidence.start < start + len(body) and evidence.end > start
 
 
 def _label(series: Series, channel: str | None = None) -> str:

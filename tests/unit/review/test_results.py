@@ -31,11 +31,6 @@ def prediction(uid: str) -> Prediction:
     )
 
 
-def test_the_queue_holds_rejected_studies_with_their_reason(folder: Path) -> None:
-    (row,) = Results(folder).queue({})
-    assert (row.accession_number, row.reason, row.is_scored, row.probabilities) == ("A1", "MIXED_PATIENTS", False, {})
-
-
 def test_a_missing_folder_or_table_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a folder"):
         Results(tmp_path / "absent")

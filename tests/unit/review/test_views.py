@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from medfuse.domain import (
     Evidence,
-    Finding,
     Modality,
     ModelIdentity,
     Prediction,
@@ -19,16 +18,8 @@ from medfuse.domain import (
     Series,
     Study,
 )
-from medfuse.review import (
-    Span,
-    basis_of,
-    call_of,
-    highlighted,
-    readable,
-    report_views,
-    segment_views,
-    series_choices,
-)
+from medfuse.review import Span, highlighted, readable, segment_views, series_choices
+from medfuse.review.views import placed_sections
 
 EVIDENCE = st.lists(
     st.builds(Evidence, start=st.integers(-5, 60), end=st.integers(-5, 60), weight=st.floats(0, 1, allow_nan=False)),
@@ -49,14 +40,6 @@ def report(*sections: tuple[SectionName, str]) -> Report:
     return Report(text=text, sections=tuple(parts))
 
 
-def evidence_for(text: str, words: str, weight: float = 0.5) -> Evidence:
-    return Evidence(start=text.index(words), end=text.index(words) + len(words), weight=weight)
-
-
-def marked(section: tuple[Span, ...]) -> list[str]:
-    return [span.text for span in section if span.weight]
-
-
 @given(text=st.text(max_size=50), evidence=EVIDENCE)
 def test_highlighting_loses_no_text(text: str, evidence: list[Evidence]) -> None:
     spans = highlighted(text, evidence)
@@ -69,51 +52,22 @@ def test_where_evidence_overlaps_the_greatest_weight_holds() -> None:
     assert spans == (Span(text="ab", weight=0.2), Span(text="cd", weight=0.7), Span(text="ef", weight=0.7))
 
 
-def test_evidence_is_marked_in_the_section_that_it_lies_in() -> None:
+def test_bodies_are_found_in_the_models_input_in_their_order() -> None:
     read = report(
         (SectionName.HISTORY, "smoker"), (SectionName.FINDINGS, "smoker, nodule"), (SectionName.TECHNIQUE, "CT")
     )
-    text_input = "smoker\nCT"
-    ((history, findings, technique),) = report_views([read], text_input, [evidence_for(text_input, "CT")])
-    assert [s.heading for s in (history, findings, technique)] == ["HISTORY", "FINDINGS", "TECHNIQUE"]
-    assert [s.read_by_model for s in (history, findings, technique)] == [True, False, True]
-    assert (marked(history.spans), marked(findings.spans), marked(technique.spans)) == ([], [], ["CT"])
+    assert placed_sections([read], "smoker\nCT") == ((0, None, 7),)
+    assert placed_sections([read], "") == ((None, None, None),)
 
 
 def test_the_same_body_in_two_reports_is_told_apart() -> None:
     reports = [report((SectionName.HISTORY, "cough")), report((SectionName.HISTORY, "cough"))]
-    (first,), (second,) = report_views(reports, "cough\ncough", [Evidence(start=6, end=11, weight=1)])
-    assert (marked(first.spans), marked(second.spans)) == ([], ["cough"])
+    assert placed_sections(reports, "cough\ncough") == ((0,), (6,))
 
 
 def test_a_text_input_without_the_patients_name_still_matches() -> None:
     read = report((SectionName.HISTORY, "Mr. Miller [2] smokes.\nDaily."))
-    text_input = "Mr. XXXXXX [2] smokes.\nDaily."
-    ((section,),) = report_views([read], text_input, [evidence_for(text_input, "smokes")])
-    assert section.read_by_model
-    assert marked(section.spans) == ["smokes"]
-    assert "".join(span.text for span in section.spans) == "Mr. Miller [2] smokes.\nDaily."
-
-
-def test_without_a_text_input_nothing_was_read() -> None:
-    ((section,),) = report_views([report((SectionName.HISTORY, "cough"))], "", [])
-    assert not section.read_by_model
-
-
-@pytest.mark.parametrize(
-    ("finding", "call", "basis"),
-    [
-        (
-            Finding(name="f", probability=0.5, operating_point=0.5, calibrated=True),
-            "present",
-            "threshold 0.50, calibrated",
-        ),
-        (Finding(name="f", probability=0.49, operating_point=0.5), "absent", "threshold 0.50, not calibrated"),
-        (Finding(name="f", probability=0.9), "no threshold", "no operating point, not calibrated"),
-    ],
-)
-def test_wording_of_a_finding(finding: Finding, call: str, basis: str) -> None:
-    assert (call_of(finding), basis_of(finding)) == (call, basis)
+    assert placed_sections([read], "Mr. XXXXXX [2] smokes.\nDaily.") == ((0,),)
 
 
 def test_readable_names() -> None:
