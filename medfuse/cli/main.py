@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "ablate": "Train and table what each modality and each fusion adds.",
     "score": "Score new studies with a trained model.",
     "fetch": "Fetch studies from an image server, by DICOMweb or DIMSE.",
+    "send": "Send results to an image archive, by STOW-RS or C-STORE.",
     "receive": "Listen for studies by DICOM C-STORE, and score the finished ones.",
     "review": "Open the dashboard on scored studies, or on any studies with masks.",
     "audit": "Verify that no decision of a review was changed.",
