@@ -45,6 +45,7 @@ COMMANDS: dict[str, str] = {
     "receive": "Listen for studies by DICOM C-STORE, and score the finished ones.",
     "review": "Open the dashboard on scored studies, or on any studies with masks.",
     "audit": "Verify that no decision of a review was changed.",
+    "export": "Write a model as a MONAI bundle or an ONNX file.",
     "demo": "See the whole job on made studies: index, train, evaluate, score.",
     "doctor": "Tell what is installed, what is missing and how to get it.",
 }

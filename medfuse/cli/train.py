@@ -10,6 +10,8 @@ import typer
 from medfuse.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
     from rich.progress import TaskID
 
@@ -187,6 +189,13 @@ class Bars(AbstractContextManager["Bars"]):
             figures += f", validation loss {validation.losses.total:.3f}"
             figures += "" if validation.dice is None else f", Dice {validation.dice:.3f}"
             figures += "" if validation.auroc is None else f", AUROC {validation.auroc:.3f}"
+        self._show(epoch, figures)
+
+    def on_figures(self, epoch: int, figures: "Mapping[str, float]") -> None:
+        """One epoch of a pre-training is done."""
+        self._show(epoch, ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items()))
+
+    def _show(self, epoch: int, figures: str) -> None:
         if self._task is not None:
             description = f"{self._fold}epoch {min(epoch + 2, self._epochs)}/{self._epochs}"
             self._progress.update(self._task, description=description, figures=figures)

@@ -1,7 +1,8 @@
 """The schema of a training run: one file is the whole run."""
 
 from dataclasses import replace
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Self
 
 from medfuse.config.base import Settings
 from medfuse.config.load import config_sha256, resolved_yaml
@@ -11,6 +12,7 @@ from medfuse.encoders.image import IMAGE_ENCODERS
 from medfuse.encoders.text import TEXT_ENCODERS
 from medfuse.fusion import FUSIONS
 from medfuse.model import ModelSpec
+from medfuse.model.encoder_weights import start_sha256
 from medfuse.preprocess import Recipe
 from medfuse.training import DataOptions, TrainingOptions, TrainingPlan
 
@@ -80,9 +82,27 @@ class TrainConfig(Settings):
         """The same run with another fold as its test set."""
         return self.model_copy(update={"data": replace(self.data, test_fold=fold)})
 
+    def portable(self) -> Self:
+        """The same config without places: weights to start from are named by their hash.
+
+        Raises:
+            CheckpointError: `training.start_from` holds no weights.
+        """
+        start = self.training.start_from
+        named = None if start is None else f"sha256:{start_sha256(Path(start))}"
+        changes = {
+            "data": replace(self.data, manifest=None, cache=None),
+            "training": replace(self.training, start_from=named),
+        }
+        return self.model_copy(update=changes)
+
     def plan(self) -> TrainingPlan:
-        """The run as the training package takes it. Where the data lie is no part of its hash."""
-        portable = self.model_copy(update={"data": replace(self.data, manifest=None, cache=None)})
+        """The run as the training package takes it. Where the data lie is no part of its hash.
+
+        Raises:
+            CheckpointError: `training.start_from` holds no weights.
+        """
+        portable = self.portable()
         return TrainingPlan(
             name=self.name,
             seed=self.seed,

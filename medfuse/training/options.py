@@ -79,6 +79,9 @@ class TrainingOptions:
         recompute: Compute the activations of the image encoder and the decoder again on the way back instead of
             keeping them: less memory, more time.
         compile: Let torch compile the network (takes minutes at the start, and a C++ compiler on a CPU).
+        start_from: A run of `medfuse pretrain` or `medfuse train` whose encoders' weights this one starts from; its
+            training and validation patients may not be in this run's test split.
+        freeze: Encoders that stay as they are: `image`, `text`.
     """
 
     epochs: int = 40
@@ -107,6 +110,8 @@ class TrainingOptions:
     workers: int = 0
     recompute: bool = False
     compile: bool = False
+    start_from: str | None = None
+    freeze: tuple[Literal["image", "text"], ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("accumulate", 1), ("validate_every", 1), ("workers", 0)):

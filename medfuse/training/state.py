@@ -89,7 +89,7 @@ def restore(
     try:
         tensors = load_file(directory / TENSORS)
         if average is not None:
-            average.restore(load_file(directory / OWN))
+            average.restore(read_own(directory))
         if criterion is not None and criterion.state_dict():
             criterion.load_state_dict(load_file(directory / CRITERION))
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
@@ -100,6 +100,18 @@ def restore(
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return progress
+
+
+def read_own(directory: Path) -> dict[str, Tensor]:
+    """The weights that stand beside those of a `last` checkpoint.
+
+    Raises:
+        CheckpointError: The file is missing or broken.
+    """
+    try:
+        return load_file(directory / OWN)
+    except (OSError, SafetensorError) as error:
+        raise _not_resumable(directory, error) from error
 
 
 def read_progress(directory: Path) -> Progress:

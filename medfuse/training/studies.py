@@ -11,12 +11,13 @@ from medfuse.data.samples import Case
 from medfuse.data.shuffle import other_patients
 from medfuse.data.splits import SplitItem, split_by_patient
 from medfuse.domain.labels import LabelSet, TargetKind
-from medfuse.errors import ManifestError
+from medfuse.errors import CheckpointError, LabelLeakageError, ManifestError
 from medfuse.ingest.manifest import ManifestRow, read_manifest
 from medfuse.storage import write_file
 from medfuse.training.options import TrainingPlan
 
 SPLITS = ("train", "validation", "test")
+SPLIT_TABLE = "splits.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,13 +33,16 @@ class Studies:
     case_set: CaseSet
 
 
-def read_studies(plan: TrainingPlan, on_start: Callable[[int], None], on_study: Callable[[], None]) -> Studies:
+def read_studies(
+    plan: TrainingPlan, on_start: Callable[[int], None], on_study: Callable[[], None], *, need_labels: bool = True
+) -> Studies:
     """Read every study of a plan's manifest. Folds, splits and the network have no part in it.
 
     Args:
         plan: Names the manifest, the recipe and what is predicted.
         on_start: Is told the number of studies.
         on_study: Called after each.
+        need_labels: Whether a manifest that lacks what is predicted is refused.
 
     Raises:
         ManifestError: There is no manifest, or it does not fit the plan.
@@ -48,7 +52,7 @@ def read_studies(plan: TrainingPlan, on_start: Callable[[int], None], on_study: 
     rows = read_manifest(plan.data.manifest)
     splits_of(rows, plan)  # too few patients for the folds are refused before minutes of reading
     on_start(len(rows))
-    case_set = read_cases(rows, plan.recipe, plan.label_set, on_study, cache=plan.data.cache)
+    case_set = read_cases(rows, plan.recipe, plan.label_set, on_study, cache=plan.data.cache, need_labels=need_labels)
     return Studies(rows=rows, case_set=case_set)
 
 
@@ -111,6 +115,34 @@ def _shuffled(cases: Sequence[Case], patients: Mapping[str, str], seed: int, spl
         replace(case, text=texts[donors[case.study_instance_uid]]) if case.study_instance_uid in donors else case
         for case in cases
     ]
+
+
+def check_start(plan: TrainingPlan, rows: Sequence[ManifestRow], splits: Mapping[str, str]) -> None:
+    """See that the weights that a run starts from have learnt from none of the patients that it is measured on.
+
+    Raises:
+        LabelLeakageError: They have.
+        CheckpointError: The run that they come from does not say whom it has seen.
+    """
+    if plan.training.start_from is None:
+        return
+    place = Path(plan.training.start_from)
+    table = next((path for path in (place / SPLIT_TABLE, place.parent / SPLIT_TABLE) if path.is_file()), None)
+    try:
+        with (table or place / SPLIT_TABLE).open(encoding="utf-8", newline="") as file:
+            told = list(csv.DictReader(file))
+        seen = {row["patient_key"] for row in told if row["split"] != "test"}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise CheckpointError(
+            f"training.start_from: {place / SPLIT_TABLE} cannot be read ({type(error).__name__}), which says whom the "
+            "weights have seen; give the whole run folder"
+        ) from error
+    measured = {row.patient_key for row in rows if splits[row.study_instance_uid] == "test"}
+    if both := seen & measured:
+        raise LabelLeakageError(
+            f"training.start_from: those weights have seen {len(both)} of the {len(measured)} patients of this run's "
+            "test split; make both runs with the same manifest, seed, folds and data.test_fold"
+        )
 
 
 def write_splits(path: Path, rows: Sequence[ManifestRow], splits: Mapping[str, str]) -> None:
