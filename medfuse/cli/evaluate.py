@@ -137,7 +137,7 @@ def measure(
         StorageError: The report cannot be written.
     """
     from medfuse.evaluation import Asked, write_evaluation
-    from medfuse.evaluation.groups import Grouping
+    from medfuse.evaluation.groups import Grouping, groups_of
     from medfuse.evaluation.sites import check_unseen
 
     folders = _fold_folders(run)
@@ -145,6 +145,9 @@ def measure(
         raise UsageError(f"--split {split}: a cross-validation is measured on its test sets; give one of its folds")
     groupings = tuple(dict.fromkeys(map(Grouping.parse, by)))
     rule = _rule(point)
+    columns = [*groupings, *([] if sites is None else [Grouping(column=sites)])]
+    for grouping in columns:
+        groups_of(manifest, grouping)  # refuses a column that is not there before minutes of scoring
     if sites is not None:
         check_unseen(folders, manifest, sites)
     scoring = _Scoring(
@@ -162,7 +165,6 @@ def measure(
             collected = scoring.with_points(collected, rule, progress)
         asked = Asked(by=tuple(map(str, groupings)), tolerance_mm=tolerance_mm, lesions=tuple(lesions))
         _check_lesions(asked, collected)
-        columns = [*groupings, *([] if sites is None else [Grouping(column=sites)])]
         collected = _grouped(collected, manifest, columns)
         report = _figures(collected, asked, sites, {"draws": draws, "seed": seed}, progress)
     write_evaluation(report, output)

@@ -199,7 +199,6 @@ def _compared(given: Given) -> ComparedRun:
 
 
 def _from_run(run: Path, name: str, split: str) -> Given:
-    from medfuse.inference.ensemble import combined_identity
     from medfuse.model.checkpoint import fold_runs
 
     folds = fold_runs(run)
@@ -208,6 +207,8 @@ def _from_run(run: Path, name: str, split: str) -> Given:
         return Given(cases=_run_cases(one, name), model=one.subject.model)
     if split != "test":
         raise UsageError(f"--split {split}: the folds of {run} are compared on their test sets; give one of its folds")
+    from medfuse.inference.ensemble import combined_identity
+
     collected = {fold.name: _collected(fold, split) for fold in folds}
     model = combined_identity([each.subject.model for each in collected.values() if each.subject.model is not None])
     return Given(cases=_run_cases(pool(collected, model), name), model=model)

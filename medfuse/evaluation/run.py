@@ -81,6 +81,7 @@ class EvaluationSet:
         without: Inputs that are kept from the model.
         reports_from: Study -> the study whose reports it is read with, for a control; empty for its own.
         tolerances_mm: At which the surface Dice is made.
+        targeted: Targets that the manifest has a value for, in any row.
     """
 
     split: str
@@ -91,6 +92,7 @@ class EvaluationSet:
     without: tuple[str, ...] = ()
     reports_from: Mapping[str, str] = field(default_factory=dict)
     tolerances_mm: tuple[float, ...] = TOLERANCES_MM
+    targeted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,7 @@ def read_split(run: Path, manifest: Path, split: str) -> EvaluationSet:
         rows=tuple(rows[uid] for uid in chosen),
         patient_keys=tuple(chosen.values()),
         labelled=frozenset(finding for row in rows.values() for finding in row.labels),
+        targeted=frozenset(target for row in rows.values() for target in row.targets),
         manifest_sha256=hashlib.sha256(manifest.read_bytes()).hexdigest(),
     )
 
@@ -287,7 +290,9 @@ def _overlaps(
     known = _known_voxels(delineations, segments)
     numbers = {segment.name: segment.number for segment in predicted.segments}
     found = {}
-    for name in references.keys() & numbers.keys():
+    for name in segments:
+        if name not in references or name not in numbers:
+            continue
         mask, reference = predicted.label_map == numbers[name], references[name]
         if known is not None:
             mask, reference = mask & known, reference & known
@@ -397,8 +402,9 @@ def read_splits(path: Path) -> list[tuple[str, str, str]]:
 
 def _check_findings(label_set: LabelSet, chosen: EvaluationSet) -> None:
     lacking = [name for name in label_set.findings if name not in chosen.labelled]
+    lacking += [target.name for target in label_set.targets if target.name not in chosen.targeted]
     if lacking:
-        found = ", ".join(sorted(chosen.labelled)) or "none"
+        found = ", ".join(sorted(chosen.labelled | chosen.targeted)) or "none"
         raise CheckpointError(
             f"the model predicts {', '.join(lacking)}, of which the manifest has no labels; it has: {found}; "
             "give the manifest of this label set (medfuse index --labels)"

@@ -67,9 +67,14 @@ def match_lesions(
         confidence: The same shape; a candidate's is its largest. None: a candidate's is its volume, mm3.
         min_iou: Least intersection over union.
     """
-    from scipy.ndimage import generate_binary_structure, label, maximum
+    from scipy.ndimage import find_objects, generate_binary_structure, label, maximum
     from scipy.optimize import linear_sum_assignment
 
+    either = prediction | reference
+    if not either.any():
+        return Detections(lesions=0)
+    near = find_objects(either.view(np.uint8))[0]
+    prediction, reference = prediction[near], reference[near]
     touching = generate_binary_structure(3, 3)
     parts, candidates = label(prediction, touching)
     truths, lesions = label(reference, touching)
@@ -77,7 +82,7 @@ def match_lesions(
     if confidence is None:
         sure = sizes * voxel_volume_mm3
     else:
-        sure = np.asarray(maximum(confidence, parts, range(1, candidates + 1)), dtype=np.float64)
+        sure = np.asarray(maximum(confidence[near], parts, range(1, candidates + 1)), dtype=np.float64)
     found = np.zeros(candidates, dtype=bool)
     if candidates and lesions:
         pairs = parts.astype(np.int64) * (lesions + 1) + truths

@@ -1,14 +1,18 @@
 """`medfuse evaluate` from files to table and JSON, with a stand-in for the model."""
 
 import json
+import re
+import shutil
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
+from medfuse.cli import evaluate as evaluate_module
 from medfuse.cli.main import main
 from medfuse.domain import (
     Finding,
@@ -35,11 +39,13 @@ class StandIn:
 
     identity = ModelIdentity(name="stand-in", version="0", weights_sha256="ab", config_sha256="cd")
     label_set = LabelSet(findings=("large",), segments=SEGMENTS)
+    scored = 0
     shift = 0
     refuses: frozenset[str] = frozenset()
     shuffle_seed = None
 
     def predict(self, study: Study) -> Scored:
+        self.scored += 1
         if study.study_instance_uid in self.refuses:
             raise MissingInputError("the study has no series for channel t1")
         volume = read_volume(study.series[0])
@@ -206,6 +212,170 @@ def test_a_folder_as_output_is_refused_before_scoring(
     (nifti_run / "figures.json").mkdir()
     assert evaluate(nifti_run) == 2
     assert "is a folder" in capsys.readouterr().err
+
+
+@pytest.fixture
+def known_weights(monkeypatch: pytest.MonkeyPatch, model: StandIn) -> StandIn:
+    """As if RUN/best said whose weights it holds."""
+    monkeypatch.setattr(evaluate_module, "_weights", lambda run: model.identity.weights_sha256)
+    return model
+
+
+def test_figures_are_made_again_without_the_network(nifti_run: Path, known_weights: StandIn) -> None:
+    assert evaluate(nifti_run) == 0
+    first = read_evaluation(nifti_run / "figures.json")
+    assert known_weights.scored == 6
+    assert (nifti_run / "run/predictions/test.json").is_file()
+    assert evaluate(nifti_run, "--tolerance-mm", "1") == 0
+    assert known_weights.scored == 6
+    again = read_evaluation(nifti_run / "figures.json")
+    assert (again.findings, again.cases) == (first.findings, first.cases)
+    assert again.segments[0].tolerance_mm == 1
+    assert evaluate(nifti_run, "--rescore") == 0
+    assert known_weights.scored == 12
+
+
+def test_a_changed_manifest_other_weights_and_other_inputs_are_scored_anew(
+    nifti_run: Path, known_weights: StandIn
+) -> None:
+    assert evaluate(nifti_run) == 0
+    manifest = nifti_run / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("ABSENT", "PRESENT", 1))
+    assert evaluate(nifti_run) == 0
+    assert known_weights.scored == 12
+    known_weights.identity = replace(known_weights.identity, weights_sha256="other")
+    assert evaluate(nifti_run) == 0
+    assert known_weights.scored == 18
+    assert evaluate(nifti_run, "--without", "text") == 0
+    assert known_weights.scored == 24
+    assert evaluate(nifti_run, "--tolerance-mm", "0.5") == 0
+    assert known_weights.scored == 30
+    assert evaluate(nifti_run, "--tolerance-mm", "2") == 0
+    assert known_weights.scored == 30  # what was made for 0.5 mm holds 2 mm too
+
+
+def test_groups_of_any_column(nifti_run: Path, model: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = nifti_run / "manifest.csv"
+    header, *lines = manifest.read_text().splitlines()
+    told = [f"{header},sex,age", *(f"{line},{'MF'[n % 2]},{60 + 3 * n}" for n, line in enumerate(lines))]
+    manifest.write_text("\n".join(told) + "\n")
+    assert evaluate(nifti_run, "--by", "sex", "--by", "age:10", "--by", "has_report") == 0
+    sex, age, report = read_evaluation(nifti_run / "figures.json").subgroups
+    assert [(group.value, group.studies) for group in sex.groups] == [("F", 3), ("M", 3)]
+    assert [group.value for group in age.groups] == ["60 to 69", "70 to 79"]
+    assert [(group.value, group.studies) for group in report.groups] == [("without report", 6)]
+    assert "large, AUROC" in sex.groups[0].few
+    output = capsys.readouterr().out
+    assert "by age:10" in output
+    assert "no two groups can be compared" in output
+
+
+def test_operating_points_come_from_validation(nifti_run: Path, model: StandIn) -> None:
+    splits = nifti_run / "run/splits.csv"
+    lines = splits.read_text().splitlines()
+    # of eight studies, numbers 1 (ABSENT) and 7 (PRESENT) are for validation
+    turned = [
+        re.sub("test|validation|train", "validation" if n in (2, 8) else "test", line) for n, line in enumerate(lines)
+    ]
+    splits.write_text("\n".join([lines[0], *turned[1:]]) + "\n")
+    assert evaluate(nifti_run, "--point", "youden") == 0
+    report = read_evaluation(nifti_run / "figures.json")
+    assert report.point_rule == "youden"
+    assert any("chosen on the validation split" in note for note in report.notes)
+    assert 0.37 < report.findings[0].operating_point < 0.67
+    assert report.findings[0].operating_point != 0.5
+    assert model.scored == 8
+
+
+def test_lesions_are_found_one_by_one(nifti_run: Path, model: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(nifti_run, "--lesions", SEGMENTS[0]) == 0
+    found = read_evaluation(nifti_run / "figures.json").segments
+    assert (found[0].detection.lesions, found[0].detection.sensitivity.value) == (6, 1.0)
+    assert found[1].detection is None
+    assert "FROC score" in capsys.readouterr().out
+
+
+def test_what_is_asked_for_in_vain_is_refused_in_one_line(
+    nifti_run: Path, model: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, words in (
+        (("--point", "best"), "expected youden"),
+        (("--by", "scanner"), "no column 'scanner'"),
+        (("--by", "patient_key"), "makes no groups"),
+        (("--lesions", "liver"), "the model has the segments anterior hippocampus"),
+        (("--sites", "scanner"), "no column 'scanner'"),
+        (("--sites", "source"), "train with folds of whole sites"),
+    ):
+        assert evaluate(nifti_run, *options) == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert error[-1].startswith("error: ")
+        assert words in error[-1]
+        assert not (nifti_run / "figures.json").exists()
+
+
+def compare(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", *arguments])
+    return int(ended.value.code or 0)
+
+
+def test_two_evaluations_are_compared(nifti_run: Path, model: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(nifti_run) == 0
+    (nifti_run / "figures.json").rename(nifti_run / "first.json")
+    model.shift = 1
+    assert evaluate(nifti_run, "--rescore") == 0
+    capsys.readouterr()
+    files = [str(nifti_run / name) for name in ("first.json", "figures.json")]
+    output = nifti_run / "comparison.json"
+    assert compare(*files, "--output", str(output), "--draws", "100") == 0
+    document = json.loads(output.read_text())
+    assert [run["name"] for run in document["runs"]] == ["first", "figures"]
+    assert document["correction"] == "Holm"
+    dice = next(one for one in document["differences"] if one["measure"] == f"{SEGMENTS[0]}, Dice")
+    assert dice["difference"]["value"] == pytest.approx(2 / 3 - 1)
+    assert dice["test"] == "Wilcoxon"
+    assert len(document["claims"]) == len(document["differences"])
+    shown = capsys.readouterr().out
+    assert "What may be claimed" in shown
+    assert "6 studies of 6 patients" in shown
+    assert compare(*files, "--measure", "Dice") == 0
+    assert "for 2 comparisons" in capsys.readouterr().out
+
+
+def test_runs_are_compared_by_what_was_kept_of_them(
+    nifti_run: Path, known_weights: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    described = types.SimpleNamespace(weights_sha256="ab")
+    monkeypatch.setattr("medfuse.model.checkpoint.describe", lambda place: described)
+    assert evaluate(nifti_run) == 0
+    shutil.copytree(nifti_run / "run", nifti_run / "other")
+    capsys.readouterr()
+    assert compare(str(nifti_run / "run"), str(nifti_run / "other"), "--draws", "50") == 0
+    assert "no difference may be claimed" in capsys.readouterr().out.replace("\n", " ")
+    described.weights_sha256 = "trained on"
+    assert compare(str(nifti_run / "run"), str(nifti_run / "other")) == 2
+    assert "is of other weights" in capsys.readouterr().err
+    shutil.rmtree(nifti_run / "other/predictions")
+    assert compare(str(nifti_run / "other"), str(nifti_run / "run")) == 2
+    assert "make them: medfuse evaluate" in capsys.readouterr().err
+
+
+def test_comparisons_that_make_no_sense_are_refused(
+    nifti_run: Path, model: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(nifti_run) == 0
+    capsys.readouterr()
+    first = str(nifti_run / "figures.json")
+    for arguments, words in (
+        ((first,), "at least two runs"),
+        ((first, first), "given twice"),
+        ((first, str(nifti_run / "manifest.csv")), "is no evaluation"),
+        ((first, first, "--split", "train"), "given twice"),
+    ):
+        assert compare(*arguments) == 2
+        error = capsys.readouterr().err.strip()
+        assert words in error
+        assert "\n" not in error
 
 
 @pytest.mark.realdata

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,12 +17,15 @@ from medfuse.domain import (
     Segment,
     Segmentation,
     Study,
+    Target,
+    TargetKind,
     VolumeGeometry,
 )
 from medfuse.errors import CheckpointError, ManifestError, MissingInputError, UnreadableFileError, UsageError
 from medfuse.evaluation import run as measuring
 from medfuse.evaluation.run import collect_cases, read_split
-from medfuse.ingest.manifest import ManifestRow, write_manifest
+from medfuse.ingest.manifest import ManifestRow, read_manifest, write_manifest
+from medfuse.model.checkpoint import Calibration
 
 GRID = VolumeGeometry(shape=(6, 5, 4), affine=Affine(np.diag([1.0, 2.0, 3.0, 1.0])))
 LABELS = LabelSet(findings=("nodule",), segments=("left", "right"))
@@ -236,3 +240,82 @@ def test_a_model_without_segments_has_none(
     studies["s4"] = cube(1)
     collected = collect_cases(StandIn(LabelSet(findings=("nodule",))), read_split(*run_folder, "test"))
     assert collected.cases[0].dice == {}
+
+
+IGNORES = (Segment(number=1, name="left"), Segment(number=2, name="right"), Segment(number=255, name="segment_255"))
+
+
+@pytest.mark.parametrize("name", ["segment_255", "255", "ignore"])
+def test_voxels_that_a_delineation_leaves_open_take_no_part(
+    run_folder: tuple[Path, Path], studies: dict[str, Segmentation | Exception], name: str
+) -> None:
+    label_map = cube(1).label_map.copy()
+    label_map[1, 1:4, 1:3] = 255  # half of what the model calls left
+    regions = (*IGNORES[:2], Segment(number=255, name=name))
+    studies["s4"] = Segmentation(label_map=label_map, geometry=GRID, segments=regions)
+    case = collect_cases(StandIn(), read_split(*run_folder, "test")).cases[0]
+    assert case.dice["left"] == 1.0
+    half = 6 * GRID.voxel_volume_mm3
+    assert (case.volumes["left"].predicted_mm3, case.volumes["left"].reference_mm3) == (half, half)
+    assert case.surface_dice["left"][2.0] == 1.0
+
+
+def test_a_named_region_of_number_255_is_no_hole(
+    run_folder: tuple[Path, Path], studies: dict[str, Segmentation | Exception]
+) -> None:
+    label_map = cube(1).label_map.copy()
+    label_map[1, 1:4, 1:3] = 255
+    regions = (*IGNORES[:2], Segment(number=255, name="vessel"))
+    studies["s4"] = Segmentation(label_map=label_map, geometry=GRID, segments=regions)
+    case = collect_cases(StandIn(), read_split(*run_folder, "test")).cases[0]
+    assert case.dice["left"] == pytest.approx(2 * 6 / (12 + 6))
+
+
+def test_cases_hold_volumes_surfaces_and_lesions(
+    run_folder: tuple[Path, Path], studies: dict[str, Segmentation | Exception]
+) -> None:
+    studies["s4"] = cube(2)
+    case = collect_cases(StandIn(), read_split(*run_folder, "test")).cases[0]
+    assert case.volumes["left"].predicted_mm3 == 12 * 6.0
+    assert set(case.surface_dice["left"]) == {1.0, 2.0, 3.0, 5.0}
+    assert case.surface_dice["right"][1.0] == 1.0
+    assert case.detections["left"].lesions == 1
+    assert [(c.confidence, c.is_lesion) for c in case.detections["left"].candidates] == [(72.0, True)]
+    assert case.detections["right"].lesions == 0
+
+
+@pytest.mark.parametrize(
+    ("fitted", "logit"),
+    [
+        (Calibration(temperature=2.0), 2 * np.log(1 / 3)),
+        (SimpleNamespace(temperature=None, slope=0.5, intercept=1.0), (np.log(1 / 3) - 1) / 0.5),
+    ],
+)
+def test_the_probability_before_scaling_is_that_of_the_logit(
+    run_folder: tuple[Path, Path], studies: dict[str, Segmentation | Exception], fitted: object, logit: float
+) -> None:
+    scorer = StandIn()
+    scorer.checkpoint = SimpleNamespace(calibration={"nodule": fitted})  # type: ignore[attr-defined]
+    chosen = read_split(*run_folder, "test")
+    case = collect_cases(scorer, chosen).cases[0]
+    assert case.uncalibrated["nodule"] == pytest.approx(1 / (1 + np.exp(-logit)))
+    assert collect_cases(scorer, chosen, augmentations=4).cases[0].uncalibrated == {}
+    assert collect_cases(scorer, chosen, augmentations=4).subject.augmentations == 4
+    scorer.is_ensemble = True  # type: ignore[attr-defined]
+    assert collect_cases(scorer, chosen).cases[0].uncalibrated == {}
+
+
+def test_targets_meet_the_manifests_values(
+    run_folder: tuple[Path, Path], studies: dict[str, Segmentation | Exception]
+) -> None:
+    run, manifest = run_folder
+    grade = Target(name="grade", kind=TargetKind.GRADES, classes=("none", "mild"))
+    label_set = LabelSet(findings=("nodule",), targets=(grade,))
+    with pytest.raises(CheckpointError, match="predicts grade, of which the manifest has no labels; it has: nodule"):
+        collect_cases(StandIn(label_set), read_split(run, manifest, "test"))
+    rows = [replace(row, targets={"grade": "Mild"}) for row in read_manifest(manifest)]
+    write_manifest(manifest, rows)
+    assert collect_cases(StandIn(label_set), read_split(run, manifest, "test")).cases[0].target_values == {"grade": 1.0}
+    write_manifest(manifest, [replace(row, targets={"grade": "grave"}) for row in rows])
+    with pytest.raises(ManifestError, match="target grade: expected one of none, mild, found 'grave'"):
+        collect_cases(StandIn(label_set), read_split(run, manifest, "test"))
