@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from medfuse.errors import StorageError, UsageError
+from medfuse.errors import MedfuseError, StorageError, UsageError
 from medfuse.review.migrate import bring_up_to_date, is_up_to_date
 
 FILE_NAME = "reviews.sqlite"
@@ -51,16 +51,23 @@ class Database:
         if not create and (lost := _missing_file(url)):
             raise UsageError(f"{lost} does not exist; no decision was kept there yet")
         self.engine = _engine(url)
-        with self.reading() as connection:
-            known = is_up_to_date(connection)
-        if not known:
-            with self.writing() as connection:
-                bring_up_to_date(connection)
+        try:
+            self._bring_up_to_date()
+        except MedfuseError:
+            self.close()
+            raise
 
     @property
     def is_sqlite(self) -> bool:
         """Whether it is an SQLite file."""
         return self.engine.dialect.name == "sqlite"
+
+    def _bring_up_to_date(self) -> None:
+        with self.reading() as connection:
+            known = is_up_to_date(connection)
+        if not known:
+            with self.writing() as connection:
+                bring_up_to_date(connection)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

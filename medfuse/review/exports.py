@@ -53,7 +53,6 @@ _FHIR_STATUS = {
     CaseStatus.SIGNED: "final",
     CaseStatus.AMENDED: "amended",
     CaseStatus.STARTED: "preliminary",
-    CaseStatus.OPEN: "registered",
 }
 _SNOMED = "http://snomed.info/sct"
 _FHIR_VALUES = {
@@ -153,8 +152,9 @@ def write_fhir(room: "ReadingRoom", path: Path) -> int:
     n_reports = 0
     for study in study_reviews(room):
         for reading in study.readings.values():
-            entries += _fhir_entries(study, reading)
-            n_reports += 1
+            if reading.status is not CaseStatus.OPEN:
+                entries += _fhir_entries(study, reading)
+                n_reports += 1
     bundle = {"resourceType": "Bundle", "type": "collection"} | ({"entry": entries} if entries else {})
     text = json.dumps(bundle, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_file(path, lambda aside: aside.write_text(text, encoding="utf-8"))

@@ -23,6 +23,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 METADATA = MetaData()
@@ -162,7 +163,7 @@ def refuse_changes(connection: Connection) -> None:
     """Make the database refuse UPDATE, DELETE and TRUNCATE of decisions, whoever asks; and new rows of `reviews`."""
     statements = _SQLITE if connection.dialect.name == "sqlite" else _POSTGRESQL
     for statement in statements:
-        connection.exec_driver_sql(statement)
+        connection.execute(text(statement))
 
 
 _SQLITE = (
