@@ -72,7 +72,7 @@ class WindowGraph(nn.Module):
         encoded = {}
         if self.network.text_encoder is not None:
             encoded["text"] = ModalityFeatures(tokens=text_tokens, mask=text_mask, present=text_present)
-        output = self.network(_batch(image, channel_present, voxel_volume_ml, text_mask, text_present), encoded)
+        output = self.network(window_batch(image, channel_present, voxel_volume_ml, text_mask, text_present), encoded)
         told = [output.finding_logits, output.text_attention, *(output.target_outputs[name] for name in self.targets)]
         return tuple(told if output.segment_logits is None else [*told, output.segment_logits])
 
@@ -143,9 +143,18 @@ def channel_count(network: FusionNetwork) -> int:
     return 0 if network.image_encoder is None else len(network.image_encoder.absent.value)
 
 
-def _batch(
+def window_batch(
     image: Tensor, channel_present: Tensor, voxel_volume_ml: Tensor, text_mask: Tensor, text_present: Tensor
 ) -> Batch:
+    """A batch of windows whose text is encoded already, or is put in its place.
+
+    Args:
+        image: Shape `(B, C, I, J, K)`.
+        channel_present: Shape `(B, C)`.
+        voxel_volume_ml: Shape `(B,)`.
+        text_mask: Shape `(B, N)`.
+        text_present: Shape `(B,)`.
+    """
     rows, words = text_mask.shape
     nothing = image.new_zeros((rows, 0))
     return Batch(
