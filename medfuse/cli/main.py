@@ -40,6 +40,7 @@ COMMANDS: dict[str, str] = {
     "compare": "Compare runs on the same studies, by paired tests.",
     "ablate": "Train and table what each modality and each fusion adds.",
     "score": "Score new studies with a trained model.",
+    "explain": "Tell what moved a model's answer to a study: inputs, words, voxels.",
     "fetch": "Fetch studies from an image server, by DICOMweb or DIMSE.",
     "send": "Send results to an image archive, by STOW-RS or C-STORE.",
     "receive": "Listen for studies by DICOM C-STORE, and score the finished ones.",
