@@ -19,6 +19,7 @@ from torch.nn.functional import grid_sample
 from medfuse.domain.geometry import VolumeGeometry
 from medfuse.domain.labels import LabelSet
 from medfuse.domain.segmentation import Segment, Segmentation
+from medfuse.inference.overlapping import restore_overlapping
 from medfuse.inference.ranked import RankedScores
 from medfuse.preprocess.grid import copied_if_aligned, is_smoothed, resample
 
@@ -34,23 +35,26 @@ def restore(
     source: VolumeGeometry,
     label_set: LabelSet,
 ) -> Segmentation:
-    """The most probable class of each source voxel, the lower number at a tie.
+    """The most probable class of each source voxel, the lower number at a tie; every segment of it where they overlap.
 
     A source voxel outside the model grid is background. From `RankedScores`, classes beyond the highest of a model
     voxel count as 0 there. Where the source is coarser than the model grid, each class is smoothed first (see
     `medfuse.preprocess.grid.resample`) and interpolated everywhere.
 
     Args:
-        probabilities: Shape `(S1, I, J, K)` on `grid`, background first, adding up to 1; or the highest of each voxel.
+        probabilities: Shape `(S1, I, J, K)` on `grid`, background first, adding up to 1; or the highest of each voxel;
+            of each segment alone where they overlap.
         grid: The model grid.
         source: The grid to answer on.
         label_set: Names the segments.
 
     Raises:
-        ValueError: There are not as many classes as segments and the background.
+        ValueError: There are not as many classes as segments and the background, or segments that overlap.
     """
-    if not isinstance(probabilities, RankedScores) and len(probabilities) != len(label_set.segments) + 1:
+    if not isinstance(probabilities, RankedScores) and len(probabilities) != label_set.channels:
         raise ValueError(f"{len(probabilities)} classes for {len(label_set.segments)} segments and the background")
+    if label_set.overlapping and not isinstance(probabilities, RankedScores):
+        return restore_overlapping(probabilities, grid, source, label_set)
     if is_smoothed(grid, source):
         label_map = _class_by_class(probabilities, grid, source)
     else:

@@ -46,7 +46,8 @@ class WindowAnswers:
         target_outputs: Of each window, target -> its outputs.
         shown: How much each window counts for the targets (see `medfuse.heads.targets.shown_in`).
         class_scores: Probability of each class, shape `(S1, I, J, K)` on the model grid, background first, or the
-            highest of each voxel where there are too many; None from a network that delineates nothing.
+            highest of each voxel where there are too many; of each segment alone where they overlap; None from a
+            network that delineates nothing.
     """
 
     starts: tuple[Index, ...]
@@ -69,9 +70,9 @@ def answer_windows(engine: Engine, case: Case, recipe: Recipe, label_set: LabelS
         label_set: What is predicted.
     """
     shape = _grid_shape(case)
-    classes = len(label_set.segments) + 1 if engine.delineates and case.channel_present.any() else 0
+    classes = label_set.channels if engine.delineates and case.channel_present.any() else 0
     starts = window_starts(shape, recipe.size)
-    blend = _blend(classes, shape, recipe.size, starts)
+    blend = _blend(classes, shape, recipe.size, starts, ranked=not label_set.overlapping)
     if isinstance(blend, RankedBlend):
         starts = passing_order(starts, shape, recipe.size)
     outputs: list[ModelOutput] = []
@@ -79,8 +80,9 @@ def answer_windows(engine: Engine, case: Case, recipe: Recipe, label_set: LabelS
     tokens = engine.tokenize([case.text])
     for start, output in _outputs(engine, case, recipe, label_set, starts, tokens):
         if blend is not None and output.segment_logits is not None:
-            blend.add(output.segment_logits[0].float().softmax(dim=0).cpu(), start)
-        shown += shown_in(output).tolist() if label_set.targets else [1.0]
+            scores = output.segment_logits[0].float()
+            blend.add((scores.sigmoid() if label_set.overlapping else scores.softmax(dim=0)).cpu(), start)
+        shown += shown_in(output, label_set.overlapping).tolist() if label_set.targets else [1.0]
         outputs.append(replace(output, segment_logits=None))
     return WindowAnswers(
         starts=tuple(starts),
@@ -139,7 +141,7 @@ def _central(case: Case, recipe: Recipe) -> Index:
 
 
 def _windows_at_once(engine: Engine, recipe: Recipe, label_set: LabelSet) -> int:
-    of_one = 4 * prod(recipe.size) * (len(label_set.segments) + 1) if engine.delineates else 0
+    of_one = 4 * prod(recipe.size) * label_set.channels if engine.delineates else 0
     return WINDOWS_A_BATCH if WINDOWS_A_BATCH * of_one <= BATCH_SCORES_BYTES else 1
 
 
@@ -171,10 +173,13 @@ def _apart(output: ModelOutput) -> Iterator[ModelOutput]:
         )
 
 
-def _blend(classes: int, shape: Index, size: Index, starts: Sequence[Index]) -> Blend | RankedBlend | None:
+def _blend(
+    classes: int, shape: Index, size: Index, starts: Sequence[Index], *, ranked: bool
+) -> Blend | RankedBlend | None:
+    """What the windows' scores go into; segments that overlap are few, and have no highest one to be ranked by."""
     if not classes:
         return None
-    if 4 * classes * prod(shape) <= WHOLE_SCORES_BYTES:
+    if not ranked or 4 * classes * prod(shape) <= WHOLE_SCORES_BYTES:
         return Blend.over(classes, shape)
     return RankedBlend.over(classes, shape, size, starts)
 
