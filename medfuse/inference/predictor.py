@@ -148,6 +148,10 @@ class Predictor:
         """
         return prepare_study(study, self.recipe)
 
+    def case_of(self, prepared: PreparedStudy) -> Case:
+        """A prepared study as the network takes it, without what is kept from it."""
+        return self._case(self._held_back(prepared))
+
     def answer(self, prepared: PreparedStudy) -> Scored:
         """Answer a prepared study: the part of `predict` that needs the network."""
         prepared = self._held_back(prepared)
