@@ -17,7 +17,7 @@ from typing import Any
 
 from medfuse.batch.gates import Policy
 from medfuse.batch.stages import ModelFacts, ReadingTask, StageFactories
-from medfuse.batch.worker import FAILURES, Limits, Stopped, Worker, unpack
+from medfuse.batch.worker import FAILURES, UNFORESEEN, Limits, Stopped, Worker, unpack
 from medfuse.domain import Rejected, Study, StudyOutcome
 from medfuse.errors import StorageError, StudyError
 from medfuse.storage import sweep, write_file
@@ -154,6 +154,12 @@ class Pipeline:
             except StudyError as error:
                 flow.tell(Begun(job=job))
                 flow.end(job, job.rejected(error))
+                continue
+            except UNFORESEEN as error:
+                LOG.debug("unforeseen failure", exc_info=True)
+                flow.tell(Begun(job=job))
+                detail = f"looking for the study failed with {type(error).__name__}; look at it with medfuse inspect"
+                flow.end(job, job.rejected(StudyError(detail, reason="UNEXPECTED_ERROR")))
                 continue
             flow.put(to, (job, study))
         flow.put(to, None)

@@ -21,7 +21,7 @@ from medfuse.batch.fingerprints import settings_hash
 from medfuse.batch.gates import Policy
 from medfuse.batch.ledger import LEDGER_FILE, Entry, Ledger, LedgerRow, State, Task
 from medfuse.batch.pipeline import Begun, Ended, Job, Pipeline
-from medfuse.batch.sources import StudyPlace
+from medfuse.batch.sources import PASSING, StudyPlace
 from medfuse.batch.stages import ModelFacts, StageFactories
 from medfuse.batch.worker import Limits
 from medfuse.domain import Rejected, Scored, StudyOutcome
@@ -165,6 +165,11 @@ class ScoringSession:
         self._ledger.queue(map(_entry, left), task)
         return Plan(jobs=tuple(left), kept=counts[State.SCORED], kept_rejected=counts[State.REJECTED])
 
+    def unknown_reasons(self, reasons: Collection[str]) -> list[str]:
+        """Those of some reasons for which the ledger knows no rejection."""
+        known = {RETRY_ALL, *self._ledger.reasons()}
+        return [reason for reason in reasons if reason not in known]
+
     def refuse(self, rejected: Iterable[Rejected]) -> list[Rejected]:
         """Take down studies, and files of no study, that cannot even become a job; gives those that are new."""
         task, table = self.task, self.table
@@ -217,7 +222,7 @@ class ScoringSession:
         if not is_same:
             return False
         if row.state is State.REJECTED:
-            return not {RETRY_ALL, row.reason} & set(retry)
+            return row.reason not in PASSING and not {RETRY_ALL, row.reason} & set(retry)
         return row.state is State.SCORED and self._prediction_file(row).is_file()
 
     def _prediction_file(self, row: LedgerRow) -> Path:

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from medfuse.ingest.network.servers import Server
 
 LOG = logging.getLogger(__name__)
+UNREACHABLE = "SERVER_UNREACHABLE"
+PASSING = frozenset({UNREACHABLE, "SERVER_REFUSED", "INCOMPLETE_STUDY", "STUDY_IN_USE"})
+"""Rejections that lie with the server: the next run tries again without being told."""
+
+_PATIENCE = 3
+"""Studies in a row that an archive may fail to send anything of, before the run ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +108,7 @@ def archive_source(archive: "Archive", server: "Server", records: Sequence["Stud
         server: Its description.
         records: The studies, as the archive found them.
     """
-    with TemporaryDirectory(prefix="medfuse-fetched-") as folder:
+    with TemporaryDirectory(prefix="medfuse-fetched-", ignore_cleanup_errors=True) as folder:
         fetching = _Fetching(archive, server, Path(folder))
         jobs = tuple(
             Job(
@@ -124,21 +130,25 @@ class _Fetching:
         self._archive = archive
         self._server = server
         self._folder = folder
+        self._silent = 0
 
     def study(self, record: "StudyRecord") -> Study:
         """Fetch a study and look at it.
 
         Raises:
             StudyError: It cannot be fetched whole, or cannot be used.
+            ServerError: The archive has sent nothing of several studies in a row; the rest stays queued.
         """
         from medfuse.ingest.network.fetch import FetchOptions, fetch_studies
 
-        try:
-            (outcome,) = fetch_studies(self._archive, self._server, [record], FetchOptions(directory=self._folder))
-        except ServerError as error:
-            raise StudyError(str(error), reason="SERVER_UNREACHABLE") from error
+        (outcome,) = fetch_studies(self._archive, self._server, [record], FetchOptions(directory=self._folder))
         if isinstance(outcome, Rejected):
+            self._silent = self._silent + 1 if outcome.reason == UNREACHABLE else 0
+            if self._silent >= _PATIENCE:
+                detail = f"{self._server.where} sent nothing of {_PATIENCE} studies in a row"
+                raise ServerError(f"{detail}; run the same command again later")
             raise StudyError(outcome.detail, reason=outcome.reason)
+        self._silent = 0
         return _only_study(outcome.folder, record.study_instance_uid)
 
     def drop(self, record: "StudyRecord") -> None:

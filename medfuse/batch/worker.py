@@ -18,7 +18,8 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -56,6 +57,8 @@ FAILURES = (MedfuseError, *UNFORESEEN)
 _WATCH_S = 0.05
 _END_S = 5.0
 _TIDY_S = 2.0
+_ONE_AT_A_TIME = threading.RLock()
+"""Held while a process says something that is made of several parts."""
 
 
 class Stopped(MedfuseError):  # noqa: N818 (no fault: somebody asked for it)
@@ -116,7 +119,8 @@ class Worker:
             process = context.Process(
                 target=_serve, args=(theirs, self._factory, level), name=f"medfuse-{self.name}", daemon=True
             )
-            process.start()
+            with _unheard_of_by_children():
+                process.start()
             theirs.close()
             self._process, self._connection, self._hello = process, ours, None
 
@@ -153,6 +157,9 @@ class Worker:
             StorageError: The stage cannot write.
             Stopped: `stop` was called.
         """
+        process = self._process
+        if process is not None and not process.is_alive():
+            self.stop_process()  # it died with nothing in hand: no fault of this study
         self.hello()
         connection = self._open_connection()
         try:
@@ -237,6 +244,19 @@ class Worker:
         raise StudyError(f"{self.name}: {detail}", reason=reason)
 
 
+@contextmanager
+def _unheard_of_by_children() -> Iterator[None]:
+    """Keep Ctrl-C from a process that is being started, until it says itself that it does not listen."""
+    if sys.platform == "win32":
+        yield
+        return
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
 class _Weight:
     """The resident memory of a process against its limit."""
 
@@ -302,8 +322,9 @@ def _serve(connection: Connection, factory: Factory, level: int) -> None:
         except UNFORESEEN as error:
             connection.send(("failed", _told_unforeseen(error)))
         else:
-            connection.send(("done", None))
-            connection.send_bytes(packed)
+            with _ONE_AT_A_TIME:
+                connection.send(("done", None))
+                connection.send_bytes(packed)
             del packed
         del task
 
@@ -319,7 +340,8 @@ class _ToSupervisor(logging.Handler):
         """Send a record as plain data."""
         plain = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
         try:
-            self._connection.send(("log", plain | {"msg": record.getMessage(), "created": record.created}))
+            with _ONE_AT_A_TIME:
+                self._connection.send(("log", plain | {"msg": record.getMessage(), "created": record.created}))
         except OSError:
             self.handleError(record)
 

@@ -138,6 +138,8 @@ def run(
     console = Console(stderr=True)
     counts: Counter[str] = Counter()
     with console.status("loading the model"):
+        for reason in session.unknown_reasons(retry):
+            console.print(f"no study there was rejected for {reason}", markup=False)
         plan = session.plan(source.jobs, again=again, retry=retry)
     write_sources(source.places, session.output)
     new = session.refuse(source.rejected)

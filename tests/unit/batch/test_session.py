@@ -16,7 +16,8 @@ from medfuse.errors import StorageError, StudyError, UsageError
 from medfuse.outputs import read_prediction, read_scores
 from tests.unit.batch import stand_in
 
-LIMITS = Limits(seconds=2.0, memory_bytes=600 << 20)
+LIMITS = Limits(seconds=8.0, memory_bytes=600 << 20)
+"""The two studies that hang do so at the same time, in two processes."""
 
 
 def fill(
@@ -56,9 +57,9 @@ def test_every_study_ends_with_a_result_or_a_reason(tmp_path: Path, caplog: pyte
         1: "fine",
         2: "crash-reading",
         3: "fine",
-        4: "hang-reading",
-        5: "crash-network",
-        6: "hang-network",
+        4: "crash-network",
+        5: "hang-network",
+        6: "hang-reading",
         7: "refuse-reading",
         8: "fault-network",
         9: "exit-writing",
@@ -72,8 +73,8 @@ def test_every_study_ends_with_a_result_or_a_reason(tmp_path: Path, caplog: pyte
         "1.2.1": "scored",
         "1.2.2": "WORKER_CRASHED",
         "1.2.3": "scored",
-        "1.2.4": "TIME_LIMIT",
-        "1.2.5": "WORKER_CRASHED",
+        "1.2.4": "WORKER_CRASHED",
+        "1.2.5": "TIME_LIMIT",
         "1.2.6": "TIME_LIMIT",
         "1.2.7": "NO_FITTING_SERIES",
         "1.2.8": "UNEXPECTED_ERROR",
@@ -227,6 +228,22 @@ def test_rejections_of_the_search_are_told_once(tmp_path: Path) -> None:
         with ScoringSession(tmp_path, stand_in.factories(tmp_path), SessionOptions(limits=LIMITS)) as session:
             assert len(session.refuse(refused)) == expected
     assert [row.reason for row in read_scores(tmp_path / "scores.csv")] == ["MIXED_PATIENTS", "UNREADABLE_FILE"]
+
+
+def test_a_process_that_died_idle_costs_no_study(tmp_path: Path) -> None:
+    from medfuse.batch.stages import ReadingTask
+
+    worker = Worker("reading", stand_in.reading, LIMITS)
+    _, facts = stand_in.network()
+    task = ReadingTask(study=stand_in.study(tmp_path, 1), model=facts, policy=Policy())
+    try:
+        worker.call(task)
+        assert worker._process is not None
+        worker._process.kill()
+        worker._process.join()
+        assert worker.call(task)
+    finally:
+        worker.stop()
 
 
 def test_a_stopped_worker_ends_the_call_in_hand(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from medfuse.batch import archive_source, folder_source, manifest_source
+from medfuse.batch.sources import PASSING
 from medfuse.errors import ServerError, StudyError
 from medfuse.ingest import find_studies, row_of, write_manifest
 from medfuse.ingest.network.archive import Deliver, InstanceRecord, Query, SeriesRequest, StudyRecord
@@ -108,3 +109,21 @@ def test_an_archives_study_is_fetched_when_its_turn_comes_and_dropped_after(tmp_
         assert refused.value.reason == "SERVER_REFUSED"
         folder = study.path.parent
     assert not folder.exists()
+
+
+def test_an_archive_that_is_silent_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = InMemory()
+
+    def silent(*given: object) -> None:
+        raise ServerError("no answer", passing=True)
+
+    monkeypatch.setattr(archive, "retrieve", silent)
+    server = DicomwebServer(url="http://localhost/dicom-web", retries=0)
+    records = [StudyRecord(study_instance_uid=f"1.2.{n}", n_instances=4) for n in range(3)]
+    with archive_source(archive, server, records) as source:
+        for job in source.jobs[:2]:
+            with pytest.raises(StudyError) as refused:
+                job.open()
+            assert refused.value.reason in PASSING
+        with pytest.raises(ServerError, match="again later"):
+            source.jobs[2].open()
