@@ -3,6 +3,8 @@
 Axes of the anatomy are LPS mm around the middle of the chest: x to the left, y to the back, z to the head.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -81,7 +83,7 @@ class ChestCT(Family):
     def make(self, plan: StudyPlan) -> Case:
         """Make one chest CT, the same for the same plan."""
         nodule, smoking, where = plan.patient.quantiles
-        geometry = _geometry(plan)
+        geometry = chest_grid(plan)
         image, label_map = _chest(plan, geometry, _wanted_diameter(nodule, plan.visit), where)
         volume = int(np.count_nonzero(label_map == 2)) * geometry.voxel_volume_mm3
         diameter = round(equivalent_diameter_mm(volume), 2)
@@ -94,7 +96,7 @@ class ChestCT(Family):
         facts = ChestFacts(age=plan.age, sex=plan.patient.sex, pack_years=pack_years, nodule_diameter_mm=diameter)
         return Case(
             geometry=geometry,
-            series=(_series(plan, image),),
+            series=(chest_series(plan, image),),
             reference="ct",
             label_map=label_map,
             labels=labels,
@@ -118,7 +120,7 @@ def _pack_years(quantile: float) -> int:
     return round(few + quantile / SMOKER_SHARE * (many - few))
 
 
-def _geometry(plan: StudyPlan) -> VolumeGeometry:
+def chest_grid(plan: StudyPlan) -> VolumeGeometry:
     """An axial grid of a patient's own protocol: 64 to 80 columns, 28 to 40 slices."""
     rng = stream(plan.seed, "chest_ct", "grid", plan.patient.index)
     spacing = float(rng.choice([4.0, 4.25, 4.5, 4.75, 5.0]))
@@ -139,6 +141,56 @@ def _chest(
     plan: StudyPlan, geometry: VolumeGeometry, diameter_mm: float, where: float
 ) -> tuple[Field, NDArray[np.uint8]]:
     """Hounsfield units and label map of one chest."""
+    chest = chest_of(plan, geometry)
+    label_map = chest.inside.astype(np.uint8)
+    if diameter_mm > 0:
+        nodule = chest.add_nodule(
+            stream(plan.seed, "chest_ct", "nodule", plan.patient.index), chest.inside, diameter_mm, where
+        )
+        label_map[nodule] = 2
+    return chest.image, label_map
+
+
+@dataclass(slots=True, eq=False)
+class Chest:
+    """A chest that nodules may be added to.
+
+    Args:
+        geometry: The grid.
+        image: Hounsfield units.
+        lung: Fraction of each voxel that is lung.
+        rng: Goes on making textures.
+    """
+
+    geometry: VolumeGeometry
+    image: Field
+    lung: Field
+    rng: np.random.Generator
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """The voxels of the lungs."""
+        return self.lung > 0.5
+
+    def add_nodule(
+        self, rng: np.random.Generator, allowed: NDArray[np.bool_], diameter_mm: float, where: float
+    ) -> NDArray[np.bool_]:
+        """Paint a nodule into the image; gives its voxels.
+
+        Args:
+            rng: Of its shape.
+            allowed: Where it may lie.
+            diameter_mm: Of a sphere of its volume.
+            where: Which of the places with room, 0 to 1.
+        """
+        nodule = _nodule(rng, self.geometry, allowed, diameter_mm, where)
+        edge = np.maximum(ndimage.gaussian_filter(nodule.astype(np.float32), 0.45), 0.92 * nodule)
+        blend(self.image, edge * (self.lung > 0.1), 35.0 + 18.0 * texture(self.rng, self.geometry, 7.0))
+        return nodule
+
+
+def chest_of(plan: StudyPlan, geometry: VolumeGeometry) -> Chest:
+    """A patient's chest without nodules."""
     rng = stream(plan.seed, "chest_ct", "anatomy", plan.patient.index)
     size = rng.uniform(0.94, 1.04)
     points = positions(geometry) / np.float32(size)
@@ -149,16 +201,7 @@ def _chest(
     blend(image, lung, air)
     blend(image, tubes(rng, geometry, *_ribs(size), step_mm=3.0), 420.0)
     blend(image, lung * tubes(rng, geometry, *_vessels(rng, size), step_mm=2.0), 30.0)
-    inside = lung > 0.5
-    label_map = inside.astype(np.uint8)
-    if diameter_mm > 0:
-        nodule = _nodule(
-            stream(plan.seed, "chest_ct", "nodule", plan.patient.index), geometry, inside, diameter_mm, where
-        )
-        edge = np.maximum(ndimage.gaussian_filter(nodule.astype(np.float32), 0.45), 0.92 * nodule)
-        blend(image, edge * (lung > 0.1), 35.0 + 18.0 * texture(rng, geometry, 7.0))
-        label_map[nodule] = 2
-    return image, label_map
+    return Chest(geometry, image, lung, rng)
 
 
 def _body(rng: np.random.Generator, points: Points, soft: float, geometry: VolumeGeometry) -> Field:
@@ -231,7 +274,7 @@ def _nodule(
     return nearest(distance, lung, volume, geometry.voxel_volume_mm3)
 
 
-def _series(plan: StudyPlan, image: Field) -> MadeSeries:
+def chest_series(plan: StudyPlan, image: Field) -> MadeSeries:
     """The scanner's part: kernel, noise, and how values are stored."""
     rng = stream(plan.seed, "chest_ct", "scan", plan.index)
     kernel, blur, noise = KERNELS[int(rng.integers(len(KERNELS)))]

@@ -90,6 +90,12 @@ CHEST_REASONS = (
     "with abnormal chest radiograph",
     "with shortness of breath for 3 weeks",
 )
+NAMED_NODULES = (
+    "for follow-up of a nodule in the {side} {level} lobe",
+    "with a known {side} {level} lobe nodule",
+    "with a lesion of the {level} lobe on the {side}, seen on radiography",
+    "referred for a {side} {level} lobe mass",
+)
 CHEST_ASIDES = (
     "BMI 27.",
     "Creatinine 0.9 mg/dL.",
@@ -162,6 +168,23 @@ def chest_report(rng: np.random.Generator, facts: ChestFacts, labels: Mapping[st
             summary = "Pulmonary nodule, suspicious for malignancy. PET/CT advised."
     answer = (f"{found} No pleural effusion. Heart size normal.", summary)
     return _report(rng, facts.age, facts.sex, CHEST_REASONS, history, CHEST_TECHNIQUES, plan, answer)
+
+
+def named_nodule_report(rng: np.random.Generator, facts: ChestFacts, *, side: str, level: str, plan: StudyPlan) -> str:
+    """The report of a chest CT with two nodules, whose indication names one of them.
+
+    Args:
+        rng: Chooses the wording.
+        facts: What HISTORY tells.
+        side: `left` or `right`.
+        level: `upper` or `lower`.
+        plan: As for `chest_report`.
+    """
+    reason = _one(rng, NAMED_NODULES).format(side=side, level=level)
+    smoked = _one(rng, SMOKED).format(n=facts.pack_years) if facts.pack_years else _one(rng, NEVER_SMOKED)
+    history = _mixed(rng, smoked, SMOKING_RELATIVES, CHEST_ASIDES)
+    answer = (f"Nodule in the {side} {level} lobe. Second nodule, unchanged. No effusion.", "Two pulmonary nodules.")
+    return _report(rng, facts.age, facts.sex, (reason,), history, CHEST_TECHNIQUES, plan, answer)
 
 
 def brain_report(rng: np.random.Generator, facts: BrainFacts, labels: Mapping[str, int], plan: StudyPlan) -> str:

@@ -51,7 +51,7 @@ class PhantomTruth:
     """What is true of a set of made studies.
 
     Args:
-        family: `chest_ct` or `brain_mr`.
+        family: `chest_ct`, `brain_mr` or `named_nodule`.
         seed: The seed that the files follow from.
         findings: Names of the findings, in the order of the columns of `labels.csv`.
         segments: Names of the segments; segment `n` of each SEG is `segments[n - 1]`.

@@ -16,15 +16,16 @@ from medfuse.phantom.brain_mr import BrainMR
 from medfuse.phantom.case import Case, Family, MadeSeries
 from medfuse.phantom.chest_ct import ChestCT
 from medfuse.phantom.dicom import study_header, write_segmentation, write_series
+from medfuse.phantom.named_nodule import NamedNodule
 from medfuse.phantom.plan import StudyPlan, plan_studies
 from medfuse.phantom.truth import PhantomTruth, StudyTruth
 from medfuse.seeding import stream
 
-FAMILIES: dict[str, Family] = {"chest_ct": ChestCT(), "brain_mr": BrainMR()}
+FAMILIES: dict[str, Family] = {"chest_ct": ChestCT(), "brain_mr": BrainMR(), "named_nodule": NamedNodule()}
 
 
 def write_phantom(
-    family: Literal["chest_ct", "brain_mr"],
+    family: Literal["chest_ct", "brain_mr", "named_nodule"],
     directory: Path,
     *,
     studies: int,
