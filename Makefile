@@ -14,7 +14,7 @@ endif
 STAMP := $(VENV)/.medfuse-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format review bench bench-dicom bench-negation bench-fusion bench-score wheel clean
+.PHONY: help install demo test test-slow check format review bench bench-dicom bench-negation bench-fusion bench-score bench-evaluation bench-phrase wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,12 +62,14 @@ bench-negation: install ## Measure negation on the NegEx sentences (BENCH_FLAGS=
 bench-fusion: install ## Measure what fusion adds on the real hippocampus set: three rows, one table
 	$(BIN)/python tests/benchmarks/bench_fusion.py --output runs/bench-fusion
 
-.PHONY: bench-evaluation
 bench-evaluation: install ## Measure the evaluation (BENCH_FLAGS="--run RUN --manifest FILE --output-dir DIR")
 	$(BIN)/python tests/benchmarks/bench_evaluation.py --part time --part references --part runs $(BENCH_FLAGS)
 
 bench-score: install ## Measure batch scoring: speed, cost a study, kill -9 (BENCH_FLAGS="--part kill")
 	$(BIN)/python tests/benchmarks/bench_score.py $(BENCH_FLAGS)
+
+bench-phrase: install ## Measure whether text picks what is delineated, on made studies with two nodules
+	$(BIN)/python tests/benchmarks/bench_phrase.py --output runs/bench-phrase
 
 wheel: install ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel
