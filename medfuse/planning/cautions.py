@@ -31,6 +31,7 @@ def cautions(fingerprint: Fingerprint, network: NetworkPlan, splits: Splits, fin
     return [
         *_studies(fingerprint, splits),
         *_findings(fingerprint, splits, findings),
+        *_targets(fingerprint),
         *_segments(fingerprint, network),
         *_images(fingerprint, network, findings),
         *_text(fingerprint),
@@ -70,6 +71,17 @@ def _findings(fingerprint: Fingerprint, splits: Splits, findings: tuple[str, ...
             yield f"Finding {name!r} is not assessed, or uncertain, in {unknown} of {fingerprint.studies} studies."
 
 
+def _targets(fingerprint: Fingerprint) -> Iterator[str]:
+    for name, why in fingerprint.left_out_targets.items():
+        yield f"Target {name!r} is left out: {why}."
+    for one in fingerprint.targets:
+        few = [f"{name!r} {count}" for name, count in one.counts.items() if count < FEW_POSITIVES]
+        if few:
+            yield f"Target {one.name!r} has classes of few studies ({', '.join(few)}): too few to learn them well."
+        if one.known < fingerprint.studies / 2:
+            yield f"Target {one.name!r} is known of {one.known} of {fingerprint.studies} studies."
+
+
 def _segments(fingerprint: Fingerprint, network: NetworkPlan) -> Iterator[str]:
     if fingerprint.segments and fingerprint.delineated < fingerprint.usable:
         yield (
@@ -101,12 +113,13 @@ def _images(fingerprint: Fingerprint, network: NetworkPlan, findings: tuple[str,
             having = f"{channel.studies} of {fingerprint.usable} studies"
             yield f"Channel {channel.name} is missing in most: {having} have it."
     covered = min(1.0, prod(network.shape.size) / prod(network.median_shape))
-    if findings and network.whole_share < 0.5:
+    asked = bool(findings or fingerprint.targets)
+    if asked and network.whole_share < 0.5:
         yield (
             f"{100 * (1 - network.whole_share):.0f} % of the studies are larger than the input: findings are learnt "
             "from blocks and answered window by window. More --memory, or studies cropped to an organ, show more."
         )
-    elif not findings and covered < 0.25:
+    elif not asked and covered < 0.25:
         yield (
             f"The input covers {100 * covered:.0f} % of a median study: a network that sees so little of it may miss "
             "what the surroundings tell; a coarser spacing_mm shows more."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medfuse.domain.labels import TargetKind
 from medfuse.domain.study import Modality
 from medfuse.planning.device import Device
 from medfuse.storage import write_file
@@ -95,6 +96,27 @@ class SegmentPrint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetPrint:
+    """A class, a grade or a number that the manifest knows of enough studies.
+
+    Args:
+        name: Its name.
+        kind: What its values are.
+        known: Studies of the whole manifest that it is known of.
+        counts: Class or grade, in order -> studies; empty for a number.
+        low: Smallest value of a number.
+        high: Largest value of a number.
+    """
+
+    name: str
+    kind: TargetKind
+    known: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TextPrint:
     """The reports of the studies looked at.
 
@@ -127,6 +149,8 @@ class Fingerprint:
         looked_at: Studies whose files were read; the other figures below are theirs, but for the findings.
         unusable: Reason -> studies looked at that cannot be used for it.
         findings: Finding -> label value -> studies of the whole manifest.
+        targets: Classes, grades and numbers of the whole manifest.
+        left_out_targets: Target -> why it is none of them.
         channels: Input channels, in order; the first is the reference.
         rare_channels: Preset -> studies, of what too few studies have for a channel.
         grids: One a study that can be used, sorted.
@@ -144,6 +168,8 @@ class Fingerprint:
     looked_at: int
     unusable: Mapping[str, int] = field(default_factory=dict)
     findings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    targets: tuple[TargetPrint, ...] = ()
+    left_out_targets: Mapping[str, str] = field(default_factory=dict)
     channels: tuple[ChannelPrint, ...]
     rare_channels: Mapping[str, int] = field(default_factory=dict)
     grids: tuple[Grid, ...]

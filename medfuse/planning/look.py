@@ -26,6 +26,7 @@ from medfuse.planning.fingerprint import (
     TextPrint,
 )
 from medfuse.planning.regions import Regions
+from medfuse.planning.targets import target_prints
 from medfuse.preprocess.grid import model_grid, turned_spacing_mm
 from medfuse.seeding import stream
 
@@ -73,12 +74,15 @@ def look_at(
             f"none of the {len(drawn)} studies looked at can be used ({first}); medfuse inspect STUDY shows why"
         )
     segments, rare_segments = seen.regions.common(seen.delineated)
+    targets, left_out = target_prints(rows)
     return Fingerprint(
         studies=len(rows),
         patients=len({row.patient_key for row in rows}),
         looked_at=len(drawn),
         unusable=dict(sorted(seen.unusable.items())),
         findings=_findings(rows),
+        targets=targets,
+        left_out_targets=left_out,
         channels=tuple(seen.channel(offer) for offer in offers),
         rare_channels=dict(rare),
         grids=tuple(sorted(seen.grids, key=lambda grid: (grid.shape, grid.spacing_mm))),

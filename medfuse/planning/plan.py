@@ -91,10 +91,11 @@ def make_plan(
         ManifestError: There is nothing to learn, or there are too few patients.
     """
     findings = _learnable(fingerprint)
-    if not findings and not fingerprint.segments:
+    if not findings and not fingerprint.segments and not fingerprint.targets:
         raise ManifestError(
-            f"{manifest}: nothing to learn: no finding is both present and absent in it, and no study looked at has a "
-            "delineation; index with --labels, or lay the segmentations beside the images"
+            f"{manifest}: nothing to learn: no finding is both present and absent in it, no target is known of enough "
+            "studies, and no study looked at has a delineation; index with --labels, or lay the segmentations beside "
+            "the images"
         )
     splits = plan_splits(fingerprint.patients)
     draft = _draft(fingerprint, manifest, name, budget, findings, splits)
@@ -131,7 +132,7 @@ def _draft(
         memory_gib=budget.memory_gib,
         channels=len(fingerprint.channels),
         segments=len(fingerprint.segments),
-        whole=bool(findings),
+        whole=bool(findings or fingerprint.targets),
     )
     training = max(1, round(fingerprint.studies * splits.training / fingerprint.patients))
     network = plan_network(fingerprint, asked, training_studies=training)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medfuse.data.sides import names_a_side
+from medfuse.domain.labels import TargetKind
 from medfuse.domain.report import SAFE_SECTIONS
 from medfuse.domain.study import Modality
 from medfuse.planning.commented import Noted, Tree
@@ -54,6 +55,11 @@ class Draft:
     def segments(self) -> tuple[str, ...]:
         """Names of the segments."""
         return tuple(segment.name for segment in self.fingerprint.segments)
+
+    @property
+    def answers(self) -> bool:
+        """Whether anything is asked of a study as a whole: a finding or a target."""
+        return bool(self.findings or self.fingerprint.targets)
 
     @property
     def reads_text(self) -> bool:
@@ -110,6 +116,7 @@ def _labels(draft: Draft) -> Tree:
             why=f"The manifest's labels that have both classes: {'; '.join(said) or 'none'}.",
             itemised=True,
         ),
+        **({"targets": _targets(draft)} if draft.fingerprint.targets else {}),
         "segments": Noted(
             value=list(draft.segments),
             why=f"The regions that the delineations name (median volume): {'; '.join(regions) or 'none'}.",
@@ -118,13 +125,30 @@ def _labels(draft: Draft) -> Tree:
     }
 
 
+def _targets(draft: Draft) -> Noted:
+    targets = draft.fingerprint.targets
+    said = []
+    for one in targets:
+        values = ", ".join(f"{name} {count}" for name, count in one.counts.items())
+        said.append(f"{one.name} {values or f'{one.low:g} to {one.high:g} in {one.known} studies'}")
+    words = any(one.kind is TargetKind.CLASSES for one in targets)
+    ordered = " Where classes have an order, list them in it and write GRADES." if words else ""
+    value = [
+        {"name": one.name, "kind": one.kind.value, **({"classes": list(one.counts)} if one.counts else {})}
+        for one in targets
+    ]
+    return Noted(
+        value=value, why=f"The manifest's targets, with their studies: {'; '.join(said)}.{ordered}", itemised=True
+    )
+
+
 def _recipe(draft: Draft) -> Tree:
     text = draft.fingerprint.text
     there = [name.value for name in SAFE_SECTIONS if text.sections.get(name.value)]
     told = ", ".join(f"{name} {text.sections[name]}" for name in there) or "none"
     recipe: dict[str, Any] = {
         "channels": Noted(
-            value=[_channel(one, findings=bool(draft.findings)) for one in draft.fingerprint.channels],
+            value=[_channel(one, findings=draft.answers) for one in draft.fingerprint.channels],
             why=_about_channels(draft),
             itemised=True,
         ),
@@ -182,7 +206,7 @@ def _about_window(channel: ChannelPrint, draft: Draft) -> str:
     if channel.modality is Modality.PT:
         return f"The window of {channel.name} runs from 0 to the 99.5th percentile {seen.foreground}, {seen.high:.1f}."
     values = f"0.5th and 99.5th percentile {seen.foreground}, {seen.low:.0f} and {seen.high:.0f}"
-    if draft.findings and seen.foreground == "inside the segments":
+    if draft.answers and seen.foreground == "inside the segments":
         values += f" (outside the air {seen.body_low:.0f} and {seen.body_high:.0f}: the wider, for the findings' sake)"
     return f"The window of {channel.name} is the {values}, to tens of HU."
 
@@ -331,6 +355,27 @@ def _losses(draft: Draft) -> dict[str, Noted]:
                 else f"No finding has under {100 * RARE_SHARE:g} % of its studies in one class."
             ),
         ),
+        **_target_losses(draft),
+    }
+
+
+def _target_losses(draft: Draft) -> dict[str, Noted]:
+    if not draft.fingerprint.targets:
+        return {}
+    rare = [
+        one.name
+        for one in draft.fingerprint.targets
+        if one.counts and min(one.counts.values()) * len(one.counts) < 2 * RARE_SHARE * one.known
+    ]
+    return {
+        "target_balance": Noted(
+            value="inverse" if rare else "none",
+            why=(
+                f"A class of {rare[0]} has under {100 * 2 * RARE_SHARE:g} % of its even share: all weigh alike in sum."
+                if rare
+                else f"Every class of a target has {100 * 2 * RARE_SHARE:g} % or more of its even share."
+            ),
+        )
     }
 
 
@@ -361,7 +406,8 @@ def _about_batch(network: NetworkPlan, studies: int) -> str:
 
 def _augment(draft: Draft) -> Tree:
     network = draft.network
-    sided = [name for name in (*draft.findings, *draft.segments) if names_a_side(name)]
+    answers = [text for one in draft.fingerprint.targets for text in (one.name, *one.counts)]
+    sided = [name for name in (*draft.findings, *draft.segments, *answers) if names_a_side(name)]
     shortest = min(network.shape.size)
     shift = float(max(1, min(5, round(0.06 * shortest)))) if shortest > 1 else 0.0
     flat = network.is_flat
