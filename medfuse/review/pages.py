@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, exists, false, func, or_, select
 
 from medfuse.review.access import Reader
 from medfuse.review.readings import CaseStatus
@@ -14,6 +14,7 @@ from medfuse.review.schema import CLAIMS, FINDINGS, FLAGS, PROJECTS, READINGS, W
 
 _DONE = (CaseStatus.SIGNED.value, CaseStatus.AMENDED.value)
 _MINE = READINGS.alias("mine")
+_ASKED = FINDINGS.alias("asked")
 _UID_SHOWN = 12
 
 NO_STUDY = "-"
@@ -36,6 +37,7 @@ class Order(StrEnum):
 
 
 _FALLING = frozenset({Order.TRIAGE, Order.PROBABILITY, Order.UNCERTAINTY, Order.DECIDED})
+_TELLING = frozenset({Order.TRIAGE, Order.PROBABILITY, Order.UNCERTAINTY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,35 +183,51 @@ def page(
     limit: int,
 ) -> Page:
     """A stretch of the worklist as the asker sees it."""
-    counts = _counts(connection, asker, shown)
-    total = sum(n for status, n in counts.items() if not shown.statuses or status in shown.statuses)
-    query = (
-        _from_worklist(asker)
-        .where(*conditions(asker, shown))
-        .order_by(*_ordering(asker, shown, order, descending))
-        .offset(max(0, offset))
-        .limit(max(0, limit))
-    )
-    rows = connection.execute(query).mappings().all()
-    return Page(rows=_rows(connection, asker, rows), total=total, counts=counts)
+    counted = _counts(connection, asker, shown)
+    counts = {status: sum(n for (one, _), n in counted.items() if one is status) for status in CaseStatus}
+    kept = {key: n for key, n in counted.items() if not shown.statuses or key[0] in shown.statuses}
+    rows: list[Mapping[Any, Any]] = []
+    offset, limit = max(0, offset), max(0, limit)
+    for part, n in _parts(asker, order, kept):
+        wanted = limit - len(rows)
+        if wanted > 0 and offset < n:
+            query = _listed(asker, shown, WORKLIST, _my_status().label("my_status")).where(*part)
+            query = query.order_by(*_ordering(asker, shown, order, descending)).offset(offset).limit(wanted)
+            rows += [dict(row) for row in connection.execute(query).mappings()]
+        offset = max(0, offset - n)
+    return Page(rows=_rows(connection, asker, rows), total=sum(kept.values()), counts=counts)
+
+
+def _parts(
+    asker: Asker, order: Order, counted: Mapping[tuple[CaseStatus, bool], int]
+) -> list[tuple[tuple[ColumnElement[bool], ...], int]]:
+    """The list in stretches that an index can give in order, with the number of rows of each.
+
+    In triage order what the asker has signed off stands behind the rest. Sorting by that would sort every row for
+    every page, so the two stretches are asked for one by one.
+    """
+    if order is not Order.TRIAGE:
+        return [((), sum(counted.values()))]
+    n_done = sum(n for (_, is_done), n in counted.items() if is_done)
+    return [((~_is_done(),), sum(counted.values()) - n_done), ((_is_done(),), n_done)]
 
 
 def rows_of(connection: Connection, asker: Asker, condition: ColumnElement[bool]) -> tuple[WorklistRow, ...]:
     """The rows that a condition names and the asker reaches, newest first."""
-    query = _from_worklist(asker).where(reach(asker.reader), condition).order_by(WORKLIST.c.scored_at.desc())
-    return _rows(connection, asker, connection.execute(query).mappings().all())
+    query = _listed(asker, WorklistFilter(), WORKLIST, _my_status().label("my_status")).where(condition)
+    found = connection.execute(query.order_by(WORKLIST.c.scored_at.desc())).mappings()
+    return _rows(connection, asker, [dict(row) for row in found])
 
 
 def handles(
     connection: Connection, asker: Asker, shown: WorklistFilter, order: Order, descending: bool | None
 ) -> list[str]:
     """Every handle in order."""
-    query = (
-        _from_worklist(asker, WORKLIST.c.handle)
-        .where(*conditions(asker, shown))
-        .order_by(*_ordering(asker, shown, order, descending))
-    )
-    return list(connection.execute(query).scalars())
+    found: list[str] = []
+    for part, _ in _parts(asker, order, {}):
+        query = _listed(asker, shown, WORKLIST.c.handle).where(*part)
+        found += connection.execute(query.order_by(*_ordering(asker, shown, order, descending))).scalars()
+    return found
 
 
 def titles(connection: Connection, asker: Asker) -> dict[str, str]:
@@ -227,8 +245,8 @@ def next_open(connection: Connection, asker: Asker, shown: WorklistFilter, order
         CLAIMS.c.expires_at > asker.now,
     )
     query = (
-        _from_worklist(asker, WORKLIST.c.handle)
-        .where(*conditions(asker, shown), _my_status().not_in(_DONE), ~held)
+        _listed(asker, shown, WORKLIST.c.handle)
+        .where(~_is_done(), ~held)
         .order_by(*_ordering(asker, shown, order, None))
         .limit(1)
     )
@@ -237,16 +255,21 @@ def next_open(connection: Connection, asker: Asker, shown: WorklistFilter, order
 
 def choices(connection: Connection, asker: Asker) -> Choices:
     """What the filters can be set to."""
-    reached = select(WORKLIST.c.study_instance_uid).where(reach(asker.reader))
+
+    def within(table: Table) -> tuple[ColumnElement[bool], ...]:
+        if asker.reader.reaches_everything:
+            return ()
+        return (table.c.study_instance_uid.in_(select(WORKLIST.c.study_instance_uid).where(reach(asker.reader))),)
+
     findings = (
         select(FINDINGS.c.finding, func.min(FINDINGS.c.place).label("place"))
-        .where(FINDINGS.c.study_instance_uid.in_(reached))
+        .where(*within(FINDINGS))
         .group_by(FINDINGS.c.finding)
         .order_by("place", FINDINGS.c.finding)
     )
-    flags = select(FLAGS.c.flag).where(FLAGS.c.study_instance_uid.in_(reached)).distinct().order_by(FLAGS.c.flag)
-    reviewers = select(READINGS.c.reviewer).where(READINGS.c.study_instance_uid.in_(reached)).distinct()
-    projects = select(PROJECTS.c.project).where(PROJECTS.c.study_instance_uid.in_(reached)).distinct()
+    flags = select(FLAGS.c.flag).where(*within(FLAGS)).distinct().order_by(FLAGS.c.flag)
+    reviewers = select(READINGS.c.reviewer).where(*within(READINGS)).distinct()
+    projects = select(PROJECTS.c.project).where(*within(PROJECTS)).distinct()
     return Choices(
         findings=tuple(row.finding for row in connection.execute(findings)),
         flags=() if asker.is_blind else tuple(connection.execute(flags).scalars()),
@@ -274,7 +297,7 @@ def title_of(accession_number: str, study_instance_uid: str) -> str:
     return accession_number or f"…{study_instance_uid[-_UID_SHOWN:]}"
 
 
-def conditions(asker: Asker, shown: WorklistFilter, *, by_status: bool = True) -> list[ColumnElement[bool]]:
+def _conditions(asker: Asker, shown: WorklistFilter, *, by_status: bool = True) -> list[ColumnElement[bool]]:
     """What a row has to meet to be shown."""
     asked = [reach(asker.reader), *_texts(asker, shown), *_dates(shown)]
     if not asker.is_blind:
@@ -305,21 +328,17 @@ def _texts(asker: Asker, shown: WorklistFilter) -> list[ColumnElement[bool]]:
 
 
 def _findings(shown: WorklistFilter) -> list[ColumnElement[bool]]:
-    bounded = shown.at_least > 0 or shown.at_most < 1
-    if shown.finding is not None:
-        asked: list[ColumnElement[bool]] = [FINDINGS.c.finding == shown.finding]
-        if bounded:
-            asked.append(FINDINGS.c.probability.between(shown.at_least, shown.at_most))
-        if shown.unsure is not None:
-            asked.append(FINDINGS.c.unsure.is_(shown.unsure))
-        return [_has(FINDINGS, *asked)]
-    of_any: list[ColumnElement[bool]] = []
-    if bounded:
-        of_any.append(WORKLIST.c.highest.between(shown.at_least, shown.at_most))
-    if shown.unsure is not None:
+    """What is asked of the finding that `_listed` joined, or else of the most likely one."""
+    asked: list[ColumnElement[bool]] = []
+    probability = WORKLIST.c.highest if shown.finding is None else _ASKED.c.probability
+    if shown.at_least > 0 or shown.at_most < 1:
+        asked.append(probability.between(shown.at_least, shown.at_most))
+    if shown.unsure is not None and shown.finding is not None:
+        asked.append(_ASKED.c.unsure.is_(shown.unsure))
+    elif shown.unsure is not None:
         any_unsure = _has(FINDINGS, FINDINGS.c.unsure)
-        of_any.append(any_unsure if shown.unsure else ~any_unsure)
-    return of_any
+        asked.append(any_unsure if shown.unsure else ~any_unsure)
+    return asked
 
 
 def _dates(shown: WorklistFilter) -> list[ColumnElement[bool]]:
@@ -337,51 +356,48 @@ def _dates(shown: WorklistFilter) -> list[ColumnElement[bool]]:
 
 def _ordering(asker: Asker, shown: WorklistFilter, order: Order, descending: bool | None) -> list[ColumnElement[Any]]:
     """The columns to sort by; ties keep the order of scoring."""
-    hidden = asker.is_blind and order in {Order.PROBABILITY, Order.UNCERTAINTY, Order.TRIAGE}
     falls = order in _FALLING if descending is None else descending
+    asked = shown.finding is not None and not asker.is_blind
     keys: dict[Order, ColumnElement[Any]] = {
         Order.TRIAGE: WORKLIST.c.priority,
-        Order.PROBABILITY: _probability(shown.finding),
+        Order.PROBABILITY: _ASKED.c.probability if asked else WORKLIST.c.highest,
         Order.UNCERTAINTY: WORKLIST.c.uncertainty,
         Order.STATUS: WORKLIST.c.status,
         Order.ACCESSION: WORKLIST.c.accession_number,
         Order.SCORED: WORKLIST.c.position,
         Order.DECIDED: WORKLIST.c.decided_at,
     }
-    columns: list[ColumnElement[Any]] = [case((_my_status().in_(_DONE), 1), else_=0)] if order is Order.TRIAGE else []
-    if not hidden:
-        columns.append(keys[order].desc() if falls else keys[order].asc())
-    return [*columns, WORKLIST.c.position.asc(), WORKLIST.c.study_instance_uid.asc()]
+    ties: list[ColumnElement[Any]] = [WORKLIST.c.position.asc(), WORKLIST.c.study_instance_uid.asc()]
+    if asker.is_blind and order in _TELLING:
+        return ties
+    return [keys[order].desc() if falls else keys[order].asc(), *ties]
 
 
-def _probability(finding: str | None) -> ColumnElement[Any]:
-    if finding is None:
-        return WORKLIST.c.highest
-    of_finding = select(FINDINGS.c.probability).where(
-        FINDINGS.c.study_instance_uid == WORKLIST.c.study_instance_uid, FINDINGS.c.finding == finding
-    )
-    return func.coalesce(of_finding.scalar_subquery(), -1.0)
-
-
-def _from_worklist(asker: Asker, *columns: ColumnElement[Any]) -> Select[Any]:
-    """The worklist beside the asker's own readings."""
+def _listed(asker: Asker, shown: WorklistFilter, *columns: Any, by_status: bool = True) -> Select[Any]:
+    """The rows that are shown, beside the asker's own readings and the finding that is asked for."""
     own = and_(_MINE.c.study_instance_uid == WORKLIST.c.study_instance_uid, _MINE.c.reviewer == asker.reader.name)
-    chosen = columns or (WORKLIST, _my_status().label("my_status"))
-    return select(*chosen).select_from(WORKLIST.outerjoin(_MINE, own))
+    source = WORKLIST.outerjoin(_MINE, own)
+    if shown.finding is not None and not asker.is_blind:
+        same = _ASKED.c.study_instance_uid == WORKLIST.c.study_instance_uid
+        source = source.join(_ASKED, and_(same, _ASKED.c.finding == shown.finding))
+    return select(*columns).select_from(source).where(*_conditions(asker, shown, by_status=by_status))
 
 
 def _my_status() -> ColumnElement[str]:
     return func.coalesce(_MINE.c.status, CaseStatus.OPEN.value)
 
 
-def _counts(connection: Connection, asker: Asker, shown: WorklistFilter) -> dict[CaseStatus, int]:
-    query = (
-        _from_worklist(asker, WORKLIST.c.status, func.count().label("n"))
-        .where(*conditions(asker, shown, by_status=False))
-        .group_by(WORKLIST.c.status)
-    )
-    found = {row.status: row.n for row in connection.execute(query)}
-    return {status: found.get(status.value, 0) for status in CaseStatus}
+def _is_done() -> ColumnElement[bool]:
+    """Whether the asker has signed the study off."""
+    return _my_status().in_(_DONE)
+
+
+def _counts(connection: Connection, asker: Asker, shown: WorklistFilter) -> dict[tuple[CaseStatus, bool], int]:
+    """How many rows there are under the filter without its statuses, by status and by what the asker has signed off."""
+    done = case((_is_done(), 1), else_=0)
+    query = _listed(asker, shown, WORKLIST.c.status, done.label("done"), func.count().label("n"), by_status=False)
+    found = connection.execute(query.group_by(WORKLIST.c.status, done))
+    return {(CaseStatus(row.status), bool(row.done)): row.n for row in found}
 
 
 def _rows(connection: Connection, asker: Asker, rows: Sequence[Mapping[Any, Any]]) -> tuple[WorklistRow, ...]:

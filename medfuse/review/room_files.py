@@ -83,11 +83,11 @@ def kept_lexicon(folder: Path) -> Lexicon | None:
         return None
     try:
         told = dict(_read(path))
-        unmentioned = LabelValue.ABSENT if told["unmentioned"] == LabelValue.ABSENT else LabelValue.NOT_ASSESSED
+        is_absent = told["unmentioned"] == LabelValue.ABSENT
         return Lexicon(
             findings=TypeAdapter(dict[str, FindingTerms]).validate_python(told["findings"]),
             sections=tuple(SectionName(name) for name in told["sections"]),
-            unmentioned=unmentioned,
+            unmentioned=LabelValue.ABSENT if is_absent else LabelValue.NOT_ASSESSED,
         )
     except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is no lexicon of medfuse; remove it and give --findings again") from error

@@ -14,7 +14,6 @@ settings            what the index was made of
 from sqlalchemy import (
     Boolean,
     Column,
-    Connection,
     Double,
     ForeignKey,
     Index,
@@ -23,7 +22,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    text,
 )
 
 METADATA = MetaData()
@@ -91,7 +89,11 @@ WORKLIST = Table(
     Column("decided_at", String(40), nullable=False),
     Index("worklist_by_priority", "listed", "priority", "position"),
     Index("worklist_by_highest", "listed", "highest", "position"),
-    Index("worklist_by_status", "listed", "status", "priority"),
+    Index("worklist_by_uncertainty", "listed", "uncertainty", "position"),
+    Index("worklist_by_status", "listed", "status", "position"),
+    Index("worklist_by_accession", "listed", "accession_number", "position"),
+    Index("worklist_by_position", "listed", "position"),
+    Index("worklist_by_decision", "listed", "decided_at", "position"),
     Index("worklist_by_patient", "patient_key"),
 )
 
@@ -104,7 +106,8 @@ FINDINGS = Table(
     Column("probability", Double, nullable=False),
     Column("operating_point", Double, nullable=True),
     Column("unsure", Boolean, nullable=False),
-    Index("worklist_findings_by_probability", "finding", "probability"),
+    Index("worklist_findings_by_probability", "finding", "probability", "study_instance_uid"),
+    Index("worklist_findings_by_doubt", "unsure", "study_instance_uid"),
 )
 
 FLAGS = Table(
@@ -156,42 +159,4 @@ SETTINGS = Table(
     METADATA,
     Column("name", String(64), primary_key=True),
     Column("value", Text, nullable=False),
-)
-
-
-def refuse_changes(connection: Connection) -> None:
-    """Make the database refuse UPDATE, DELETE and TRUNCATE of decisions, whoever asks; and new rows of `reviews`."""
-    statements = _SQLITE if connection.dialect.name == "sqlite" else _POSTGRESQL
-    for statement in statements:
-        connection.execute(text(statement))
-
-
-_SQLITE = (
-    *(
-        f"CREATE TRIGGER IF NOT EXISTS decisions_no_{verb.lower()} BEFORE {verb} ON decisions "
-        "BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END"
-        for verb in ("UPDATE", "DELETE")
-    ),
-    *(
-        f"CREATE TRIGGER IF NOT EXISTS reviews_no_{verb.lower()} BEFORE {verb} ON reviews "
-        f"BEGIN SELECT RAISE(ABORT, '{why}'); END"
-        for verb, why in (
-            ("UPDATE", "reviews are append-only"),
-            ("DELETE", "reviews are append-only"),
-            ("INSERT", "these reviews moved to the table decisions; update medfuse"),
-        )
-    ),
-)
-
-_POSTGRESQL = (
-    "CREATE OR REPLACE FUNCTION medfuse_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-    "$$ BEGIN RAISE EXCEPTION '% are append-only', TG_TABLE_NAME; END $$",
-    "CREATE TRIGGER decisions_no_change BEFORE UPDATE OR DELETE ON decisions "
-    "FOR EACH ROW EXECUTE FUNCTION medfuse_refuse()",
-    "CREATE TRIGGER decisions_no_truncate BEFORE TRUNCATE ON decisions "
-    "FOR EACH STATEMENT EXECUTE FUNCTION medfuse_refuse()",
-    "CREATE TRIGGER reviews_no_change BEFORE INSERT OR UPDATE OR DELETE ON reviews "
-    "FOR EACH ROW EXECUTE FUNCTION medfuse_refuse()",
-    "CREATE TRIGGER reviews_no_truncate BEFORE TRUNCATE ON reviews "
-    "FOR EACH STATEMENT EXECUTE FUNCTION medfuse_refuse()",
 )
