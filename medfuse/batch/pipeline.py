@@ -17,7 +17,7 @@ from typing import Any
 
 from medfuse.batch.gates import Policy
 from medfuse.batch.stages import ModelFacts, ReadingTask, StageFactories
-from medfuse.batch.worker import FAILURES, UNFORESEEN, Limits, Stopped, Worker, unpack
+from medfuse.batch.worker import FAILURES, UNFORESEEN, Limits, Stopped, Worker, unforeseen, unpack
 from medfuse.domain import Rejected, Study, StudyOutcome
 from medfuse.errors import StorageError, StudyError
 from medfuse.storage import sweep, write_file
@@ -158,8 +158,7 @@ class Pipeline:
             except UNFORESEEN as error:
                 LOG.debug("unforeseen failure", exc_info=True)
                 flow.tell(Begun(job=job))
-                detail = f"looking for the study failed with {type(error).__name__}; look at it with medfuse inspect"
-                flow.end(job, job.rejected(StudyError(detail, reason="UNEXPECTED_ERROR")))
+                flow.end(job, job.rejected(unforeseen(error)))
                 continue
             flow.put(to, (job, study))
         flow.put(to, None)
@@ -199,25 +198,30 @@ class Pipeline:
                 sweep(self._output)
                 outcome = job.rejected(error)
             except StorageError as error:
-                outcome = job.rejected(self._fault_of_the_study(error))
+                outcome = job.rejected(fault_of_the_study(error, self._output))
             finally:
                 del packed
             flow.end(job, outcome)
         flow.finish()
 
-    def _fault_of_the_study(self, error: StorageError) -> StudyError:
-        """The rejection of a study whose place alone cannot be written.
 
-        Raises:
-            StorageError: No other study could be written either.
-        """
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in _EVERYBODY:
-            raise error
-        probe = self._output / ".probe"
-        write_file(probe, lambda aside: aside.write_bytes(b"\0"))
-        probe.unlink(missing_ok=True)
-        return StudyError(str(error), reason="OUTPUT_NOT_WRITABLE")
+def fault_of_the_study(error: StorageError, output: Path) -> StudyError:
+    """The rejection of a study whose place alone cannot be written.
+
+    Args:
+        error: What writing it raised.
+        output: The folder of all results.
+
+    Raises:
+        StorageError: No other study could be written either.
+    """
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _EVERYBODY:
+        raise error
+    probe = output / ".probe"
+    write_file(probe, lambda aside: aside.write_bytes(b"\0"))
+    probe.unlink(missing_ok=True)
+    return StudyError(str(error), reason="OUTPUT_NOT_WRITABLE")
 
 
 class _Flow:

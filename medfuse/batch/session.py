@@ -19,6 +19,7 @@ from typing import Any
 
 from medfuse.batch.fingerprints import settings_hash
 from medfuse.batch.gates import Policy
+from medfuse.batch.inline import InlinePipeline
 from medfuse.batch.ledger import LEDGER_FILE, Entry, Ledger, LedgerRow, State, Task
 from medfuse.batch.pipeline import Begun, Ended, Job, Pipeline
 from medfuse.batch.sources import PASSING, StudyPlace
@@ -44,11 +45,13 @@ class SessionOptions:
         limits: What a study may take of each process.
         policy: What to do about studies that are unlike those of training.
         settings: What else decides the results, as plain data: a result of other settings is scored again.
+        is_isolated: Whether each stage has a process of its own, which may crash or hang.
     """
 
     limits: Limits = field(default_factory=Limits)
     policy: Policy = field(default_factory=Policy)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    is_isolated: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +99,11 @@ class ScoringSession:
             self._run = self._ledger.begin_run()
             stack.callback(self._end_run)
             options = self._options
-            pipeline = Pipeline(self._factories, self.output, options.limits, options.policy)
-            self._pipeline = stack.enter_context(pipeline)
+            kind = Pipeline if options.is_isolated else InlinePipeline
+            self._pipeline: Pipeline | InlinePipeline = kind(
+                self._factories, self.output, options.limits, options.policy
+            )
+            stack.enter_context(self._pipeline)
             self._table: ScoreTable | None = None
             self._is_clock_running = False
             self._open = stack.pop_all()

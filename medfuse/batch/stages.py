@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,8 @@ def reading_stage() -> "tuple[Stage, None]":
     from medfuse.batch.gates import flags_of
     from medfuse.preprocess import prepare_study
 
-    torch.set_num_threads(READING_THREADS)
+    if parent_process() is not None:
+        torch.set_num_threads(READING_THREADS)
 
     def read(task: ReadingTask) -> ReadStudy:
         model = task.model

@@ -80,6 +80,15 @@ class Limits:
     start_seconds: float = 600.0
 
 
+def unforeseen(error: Exception) -> StudyError:
+    """The rejection for a failure that nobody foresaw: its kind and place alone, since its message may be private."""
+    package = Path(__file__).resolve().parents[1]
+    places = [one for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).is_relative_to(package)]
+    where = f" at {Path(places[-1].filename).relative_to(package).as_posix()}:{places[-1].lineno}" if places else ""
+    detail = f"scoring failed with {type(error).__name__}{where}; score this study alone: --one-process --verbose"
+    return StudyError(detail, reason="UNEXPECTED_ERROR")
+
+
 def unpack(answer: bytes) -> Any:
     """What a stage answered; `answer` comes from `Worker.call`, never from a file or a network."""
     return ForkingPickler.loads(answer)
@@ -308,7 +317,7 @@ def _serve(connection: Connection, factory: Factory, level: int) -> None:
         connection.send(("failed", _told(error)))
         return
     except UNFORESEEN as error:
-        connection.send(("failed", _told_unforeseen(error)))
+        connection.send(("failed", _told(unforeseen(error))))
         return
     while True:
         try:
@@ -320,7 +329,7 @@ def _serve(connection: Connection, factory: Factory, level: int) -> None:
         except MedfuseError as error:
             connection.send(("failed", _told(error)))
         except UNFORESEEN as error:
-            connection.send(("failed", _told_unforeseen(error)))
+            connection.send(("failed", _told(unforeseen(error))))
         else:
             with _ONE_AT_A_TIME:
                 connection.send(("done", None))
@@ -381,19 +390,6 @@ def _told(error: MedfuseError) -> dict[str, Any]:
         "reason": error.reason if isinstance(error, StudyError) else "",
         "errno": cause.errno if isinstance(cause, OSError) else None,
     }
-
-
-def _told_unforeseen(error: Exception) -> dict[str, Any]:
-    """A failure that nobody foresaw: its kind and its place alone, since its message could hold what is private."""
-    package = Path(__file__).resolve().parents[1]
-    places = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(package)
-    ]
-    where = (
-        f" at medfuse/{Path(places[-1].filename).relative_to(package).as_posix()}:{places[-1].lineno}" if places else ""
-    )
-    detail = f"scoring failed with {type(error).__name__}{where}; look at this study alone with medfuse inspect"
-    return {"kind": "study", "detail": detail, "reason": "UNEXPECTED_ERROR", "errno": None}
 
 
 def _error_of(told: dict[str, Any]) -> MedfuseError:

@@ -137,9 +137,11 @@ class StudyScorer:
     Args:
         factories: What scores.
         results: Folder for the results.
+        is_isolated: Whether the stages have processes of their own.
     """
 
-    def __init__(self, factories: "StageFactories", results: Path) -> None:
+    def __init__(self, factories: "StageFactories", results: Path, *, is_isolated: bool = True) -> None:
+        self._is_isolated = is_isolated
         self._factories = factories
         self._results = results
         self._session: ScoringSession | None = None
@@ -178,7 +180,8 @@ class StudyScorer:
         from medfuse.batch import ScoringSession, SessionOptions
 
         if self._session is None:
-            self._session = ScoringSession(self._results, self._factories, SessionOptions()).__enter__()
+            options = SessionOptions(is_isolated=self._is_isolated)
+            self._session = ScoringSession(self._results, self._factories, options).__enter__()
         return self._session
 
     def _close(self) -> None:

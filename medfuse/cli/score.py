@@ -74,6 +74,9 @@ def score(
     study_memory: Annotated[
         float, typer.Option(help="GiB that reading, network or writing may take; 0 for 80 % of the machine's.", min=0)
     ] = 0.0,
+    one_process: Annotated[
+        bool, typer.Option("--one-process", help="Do everything in this process, for finding faults; no limits hold.")
+    ] = False,
     servers: Annotated[Path, typer.Option(help="File that describes servers by name.")] = SERVERS,
 ) -> None:
     """Score studies with a trained model, and write their results.
@@ -105,7 +108,9 @@ def score(
     model = ModelOptions(checkpoints=checkpoints, device=device, augmentations=augmentations, more=more)
     policy = _policy(gates, reject_flags)
     settings = {"outputs": names, "augmentations": augmentations, "gates": dict(policy.actions), **dict(more)}
-    options = SessionOptions(limits=_limits(study_seconds, study_memory), policy=policy, settings=settings)
+    options = SessionOptions(
+        limits=_limits(study_seconds, study_memory), policy=policy, settings=settings, is_isolated=not one_process
+    )
     factories = StageFactories.of(model, output, names)
     with _opened(source, servers) as found, ScoringSession(output, factories, options) as session:
         outcomes = run(session, found, again=again, retry=retry or ())

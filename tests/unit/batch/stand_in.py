@@ -4,15 +4,12 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medfuse.batch.gates import Policy
-from medfuse.batch.pipeline import Begun, Ended, Event, Job
+from medfuse.batch.pipeline import Job
 from medfuse.batch.stages import AnsweredStudy, ModelFacts, ReadingTask, StageFactories, writing_stage
-from medfuse.batch.worker import Limits
 from medfuse.domain import Modality, ModelIdentity, Scored, Series, Study
 from medfuse.errors import StudyError
 from medfuse.preprocess import ChannelRule, Recipe
@@ -43,7 +40,7 @@ def misbehave(stage: str, word: str) -> None:
     if what == "exit":
         os._exit(3)
     if what == "eat":
-        hoard = [bytearray(b"x" * (64 << 20)) for _ in range(16)]
+        hoard = [bytearray(b"x" * (64 << 20)) for _ in range(8)]
         time.sleep(600 + len(hoard))
     if what == "fault":
         raise ValueError(PLANTED)
@@ -134,29 +131,3 @@ def job(one: Study) -> Job:
 
     (made,) = studies_source([one]).jobs
     return made
-
-
-class InlinePipeline:
-    """The stages one after the other in this process: for what needs no process that crashes."""
-
-    def __init__(self, factories: StageFactories, output: Path, limits: Limits, policy: Policy) -> None:
-        self._policy = policy
-        self._reading, _ = factories.reading()
-        self._network, self.model = factories.network()
-        self._writing, _ = factories.writing()
-
-    def __enter__(self) -> "InlinePipeline":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def run(self, jobs: Iterable[Job]) -> Iterator[Event]:
-        """Score studies."""
-        for one in jobs:
-            yield Begun(job=one)
-            task = ReadingTask(study=one.open(), model=self.model, policy=self._policy)
-            try:
-                yield Ended(job=one, outcome=self._writing(self._network(self._reading(task))))
-            except StudyError as error:
-                yield Ended(job=one, outcome=one.rejected(error))

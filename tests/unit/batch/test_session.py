@@ -16,7 +16,7 @@ from medfuse.errors import StorageError, StudyError, UsageError
 from medfuse.outputs import read_prediction, read_scores
 from tests.unit.batch import stand_in
 
-LIMITS = Limits(seconds=8.0, memory_bytes=600 << 20)
+LIMITS = Limits(seconds=8.0, memory_bytes=500 << 20)
 """The two studies that hang do so at the same time, in two processes."""
 
 
@@ -28,9 +28,10 @@ def fill(
     retry: tuple[str, ...] = (),
     model_hash: str = "one",
     settings: dict[str, object] | None = None,
+    is_isolated: bool = False,
 ) -> dict[str, str]:
     """Score studies in a session of its own; gives each study's status or reason, of those that were in hand."""
-    options = SessionOptions(limits=LIMITS, settings=settings or {})
+    options = SessionOptions(limits=LIMITS, settings=settings or {}, is_isolated=is_isolated)
     with ScoringSession(output, stand_in.factories(output, model_hash=model_hash), options) as session:
         plan = session.plan(map(stand_in.job, studies), again=again, retry=retry)
         outcomes = list(session.run(plan.jobs))
@@ -40,12 +41,6 @@ def fill(
         )
         for one in outcomes
     }
-
-
-@pytest.fixture
-def inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores in this process."""
-    monkeypatch.setattr("medfuse.batch.session.Pipeline", stand_in.InlinePipeline)
 
 
 def rows_of(output: Path) -> dict[str, str]:
@@ -68,7 +63,7 @@ def test_every_study_ends_with_a_result_or_a_reason(tmp_path: Path, caplog: pyte
     }
     studies = [stand_in.study(tmp_path, number, word) for number, word in words.items()]
     output = tmp_path / "out"
-    found = fill(output, studies)
+    found = fill(output, studies, is_isolated=True)
     expected = {
         "1.2.1": "scored",
         "1.2.2": "WORKER_CRASHED",
@@ -96,7 +91,6 @@ def test_every_study_ends_with_a_result_or_a_reason(tmp_path: Path, caplog: pyte
     assert sorted(path.name for path in output.iterdir() if path.is_dir()) == ["1.2.1", "1.2.11", "1.2.3"]
 
 
-@pytest.mark.usefixtures("inline")
 def test_only_what_is_new_changed_or_asked_for_is_done(tmp_path: Path) -> None:
     output = tmp_path / "out"
     studies = [stand_in.study(tmp_path, number, "refuse-reading" if number == 2 else "fine") for number in range(4)]
@@ -115,7 +109,6 @@ def test_only_what_is_new_changed_or_asked_for_is_done(tmp_path: Path) -> None:
     assert len(rows_of(output)) == 5
 
 
-@pytest.mark.usefixtures("inline")
 def test_another_model_scores_everything_anew(tmp_path: Path) -> None:
     output = tmp_path / "out"
     studies = [stand_in.study(tmp_path, 1)]
@@ -124,7 +117,6 @@ def test_another_model_scores_everything_anew(tmp_path: Path) -> None:
     assert read_prediction(output / "1.2.1" / "prediction.json").model.weights_sha256.startswith("two")
 
 
-@pytest.mark.usefixtures("inline")
 def test_a_result_or_a_row_that_is_gone_comes_back(tmp_path: Path) -> None:
     output = tmp_path / "out"
     studies = [stand_in.study(tmp_path, number, "refuse-reading" if number == 2 else "fine") for number in range(3)]
@@ -137,9 +129,8 @@ def test_a_result_or_a_row_that_is_gone_comes_back(tmp_path: Path) -> None:
     assert fill(output, studies) == {"1.2.0": "scored"}
 
 
-@pytest.mark.usefixtures("inline")
 def test_a_second_process_is_told_that_the_folder_is_taken(tmp_path: Path) -> None:
-    options = SessionOptions(limits=LIMITS)
+    options = SessionOptions(is_isolated=False)
     with (
         ScoringSession(tmp_path, stand_in.factories(tmp_path), options),
         pytest.raises(UsageError, match="another process"),
@@ -167,7 +158,6 @@ def test_a_run_that_is_left_in_the_middle_leaves_nothing_running(tmp_path: Path)
     assert len(fill(output, studies)) == 6 - counts[State.SCORED]
 
 
-@pytest.mark.usefixtures("inline")
 def test_a_protected_result_stays_and_the_rest_is_scored(tmp_path: Path) -> None:
     output = tmp_path / "out"
     studies = [stand_in.study(tmp_path, number) for number in range(3)]
@@ -218,14 +208,13 @@ def test_a_model_that_cannot_be_loaded_ends_the_run(tmp_path: Path) -> None:
         session.plan([])
 
 
-@pytest.mark.usefixtures("inline")
 def test_rejections_of_the_search_are_told_once(tmp_path: Path) -> None:
     refused = [
         Rejected(study_instance_uid="1.9", reason="MIXED_PATIENTS", detail="two patients"),
         Rejected(study_instance_uid="", reason="UNREADABLE_FILE", detail="a file"),
     ]
     for expected in (2, 0):
-        with ScoringSession(tmp_path, stand_in.factories(tmp_path), SessionOptions(limits=LIMITS)) as session:
+        with ScoringSession(tmp_path, stand_in.factories(tmp_path), SessionOptions(is_isolated=False)) as session:
             assert len(session.refuse(refused)) == expected
     assert [row.reason for row in read_scores(tmp_path / "scores.csv")] == ["MIXED_PATIENTS", "UNREADABLE_FILE"]
 

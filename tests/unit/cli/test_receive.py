@@ -40,17 +40,16 @@ def network() -> tuple[Any, ModelFacts]:
 
 
 @pytest.fixture
-def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StudyScorer]:
+def score(tmp_path: Path) -> Iterator[StudyScorer]:
     """Scores into `out`, in this process."""
     LOADED.clear()
-    monkeypatch.setattr("medfuse.batch.session.Pipeline", stand_in.InlinePipeline)
     stages = dataclasses.replace(
         stand_in.factories(tmp_path / "out"),
         reading=reading,
         network=network,
         writing=functools.partial(stand_in.plain_writing, tmp_path / "out"),
     )
-    with StudyScorer(stages, tmp_path / "out") as scorer:
+    with StudyScorer(stages, tmp_path / "out", is_isolated=False) as scorer:
         yield scorer
 
 
