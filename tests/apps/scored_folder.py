@@ -62,7 +62,7 @@ def write_scored_folder(directory: Path) -> Path:
         folder = write_study(directory / f"source{n}", uid, patient=patient)
         if uid == FIRST:
             write_study(folder / "again", uid, series=2)
-        sources[uid] = {"path": str(folder), "patient_key": f"key-{patient}"}
+        sources[uid] = {"path": f"../{folder.name}", "patient_key": f"key-{patient}"}
         if report:
             (folder / "report.txt").write_text(report, encoding="utf-8")
     results.mkdir()
