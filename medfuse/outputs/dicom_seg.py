@@ -210,12 +210,15 @@ def _frames(segmentation: Segmentation, kept: NDArray[np.intp]) -> NDArray[np.ui
     """
     if segmentation.overlaps is not None:
         bits = np.array([segment.number - 1 for segment in segmentation.segments], dtype=np.uint8)
-        frames = segmentation.overlaps[:, :, kept].transpose(2, 1, 0)
+        frames = segmentation.overlaps.T[kept]
         return np.ascontiguousarray((frames[..., None] >> bits) & 1)
+    frames = np.ascontiguousarray(segmentation.label_map.T[kept])
+    given = [segment.number for segment in segmentation.segments]
+    if given == list(range(1, len(given) + 1)):
+        return frames
     numbers = np.zeros(256, dtype=np.uint8)
-    for number, segment in enumerate(segmentation.segments, start=1):
-        numbers[segment.number] = number
-    return np.ascontiguousarray(numbers[segmentation.label_map[:, :, kept]].transpose(2, 1, 0))
+    numbers[given] = np.arange(1, len(given) + 1)
+    return np.asarray(numbers[frames])
 
 
 def _description(number: int, segment: Segment, author: Authorship) -> Any:

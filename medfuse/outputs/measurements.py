@@ -113,8 +113,7 @@ def _diameter_mm(mask: NDArray[np.bool_], steps: NDArray[np.float64]) -> float:
     from scipy.spatial.distance import pdist
 
     halves = 0.5 * np.eye(mask.ndim)
-    index = _ends(mask)[:, None, :] + np.concatenate([halves, -halves])
-    points = np.unique(index.reshape(-1, mask.ndim), axis=0)
+    points = (_ends(mask)[:, None, :] + np.concatenate([halves, -halves])).reshape(-1, mask.ndim)
     corners = points[ConvexHull(points).vertices]
     return float(pdist(corners @ steps.T).max())
 
