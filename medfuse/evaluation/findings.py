@@ -30,7 +30,7 @@ from medfuse.metrics import (
     reliability,
     risk_coverage,
 )
-from medfuse.metrics.bootstrap import resamples
+from medfuse.metrics.bootstrap import exact_share, resamples
 from medfuse.metrics.calibration import calibration_error_by_chance
 from medfuse.metrics.decision import THRESHOLDS, net_benefit, net_benefit_of_all
 from medfuse.metrics.weighted import (
@@ -46,6 +46,9 @@ from medfuse.metrics.weighted import (
 )
 
 NO_POINT = "the checkpoint has no operating point for this finding (none is chosen where validation holds one class)"
+SHARES = ("sensitivity", "specificity", "ppv", "npv")
+"""Measures that are shares of studies: they have an exact interval where all of them are right, or none."""
+
 _NO_CLASSES = "the slope is undefined where the classes do not overlap or one is lacking"
 
 
@@ -182,7 +185,8 @@ def of_calls(measure: str, used: Told, resampling: Resampling) -> Estimate:
     why = used.one_class
     if measure == "mcc" and used.truth.any() and not used.truth.all():
         why = "every study is called alike"
-    return resampling.weigh(weighted_calls(measure, used.truth, used.called), used.cases, why)
+    found = resampling.weigh(weighted_calls(measure, used.truth, used.called), used.cases, why)
+    return exact_share(found, resampling.confidence) if measure in SHARES else found
 
 
 def _predictive_value(measure: str, used: Told, resampling: Resampling) -> Estimate:
@@ -288,7 +292,8 @@ def conformal_of(name: str, used: Told, resampling: Resampling) -> ConformalFigu
 
     def share(values: NDArray[np.bool_], among: NDArray[np.bool_] | None, why: str) -> Estimate:
         part = np.arange(len(cases)) if among is None else np.flatnonzero(among)
-        return resampling.weigh(weighted_mean(values[part]), [cases[n] for n in part], why)
+        found = resampling.weigh(weighted_mean(values[part]), [cases[n] for n in part], why)
+        return exact_share(found, resampling.confidence)
 
     return ConformalFigures(
         coverage=share(covered, None, "no study has a set"),

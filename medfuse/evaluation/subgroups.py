@@ -14,12 +14,13 @@ import numpy as np
 from medfuse.domain import LabelSet, LabelValue
 from medfuse.evaluation.cases import Case
 from medfuse.evaluation.figures import Gap, GroupFigures, Subgroups
-from medfuse.evaluation.findings import NO_POINT, Told, told
+from medfuse.evaluation.findings import NO_POINT, SHARES, Told, told
 from medfuse.evaluation.groups import order_of
 from medfuse.evaluation.resampling import Resampling, undefined
 from medfuse.evaluation.segments import NO_DELINEATION
 from medfuse.evaluation.targets import main_measure, main_statistic
 from medfuse.metrics import Estimate
+from medfuse.metrics.bootstrap import exact_share
 from medfuse.metrics.weighted import (
     WeightedStatistic,
     difference_of,
@@ -65,7 +66,9 @@ class Measured:
         """The figure with its interval."""
         if self.statistic is None:
             return undefined(self.cases, self.why)
-        return resampling.weigh(self.statistic, self.cases, self.why)
+        found = resampling.weigh(self.statistic, self.cases, self.why)
+        is_share = self.name.rpartition(", ")[2] in SHARES
+        return exact_share(found, resampling.confidence) if is_share else found
 
     @property
     def rests_on_few(self) -> bool:

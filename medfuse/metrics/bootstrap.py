@@ -20,7 +20,7 @@ from medfuse.seeding import stream
 Statistic = Callable[[NDArray[np.intp]], float]
 """A figure of the cases at these indices, which may repeat; NaN where it has no meaning."""
 
-IntervalMethod = Literal["BCa", "percentile"]
+IntervalMethod = Literal["BCa", "percentile", "exact"]
 
 CELLS_AT_ONCE = 4_000_000
 """Resamples are made in parts of at most so many weights, which bounds the memory."""
@@ -36,7 +36,8 @@ class Estimate:
         high: Upper end.
         n: Number of cases behind it.
         patients: Number of patients behind it.
-        method: How the interval was made: BCa, or percentile where BCa is undefined (e.g. all resamples are equal).
+        method: How the interval was made: BCa, or percentile where BCa is undefined (e.g. all resamples are equal);
+            exact for a share of 0 or 1, of which every resample is equal (see `exact_share`).
         draws: Resamples in which the figure was defined.
         reason: Why a number is missing or rests on fewer resamples; empty otherwise.
     """
@@ -132,6 +133,23 @@ def estimate_by_weights(
         of_patients, len(names), draws, confidence, stream(seed, "bootstrap"), batch=_batch(patient_of.size)
     )
     return Estimate(value=value, **interval, **counts)
+
+
+def exact_share(share: Estimate, confidence: float = 0.95) -> Estimate:
+    """A share of 0 or 1 with an exact binomial interval, its patients being the trials; any other as it is.
+
+    Every resample of studies that are all right is all right: the bootstrap's interval has no width, and would promise
+    that the next patient is right too.
+
+    Source: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934); scipy's `binomtest`.
+    """
+    from scipy.stats import binomtest
+
+    if share.value not in (0.0, 1.0) or share.patients < 1:
+        return share
+    right = share.patients if share.value == 1.0 else 0
+    ends = binomtest(right, share.patients).proportion_ci(confidence_level=confidence, method="exact")
+    return dataclasses.replace(share, low=float(ends.low), high=float(ends.high), method="exact", draws=0, reason="")
 
 
 def patients_of(patient_keys: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from medfuse.metrics import auroc, estimate_by_patient, estimate_by_weights
+from medfuse.metrics import Estimate, auroc, estimate_by_patient, estimate_by_weights
 from medfuse.metrics import bootstrap as bootstrap_module
-from medfuse.metrics.bootstrap import resamples
+from medfuse.metrics.bootstrap import exact_share, resamples
 from medfuse.metrics.weighted import weighted_auroc, weighted_mean
 from medfuse.seeding import stream
 
@@ -141,3 +141,16 @@ def test_at_once_too_an_undefined_figure_is_null_with_a_reason() -> None:
     assert (alone.value, alone.low, alone.patients) == (2.0, None, 1)
     given = estimate_by_weights(weighted_mean([1.0, 3.0]), ["a", "b"], value=2.0, draws=20)
     assert given.value == 2.0
+
+
+def test_a_share_of_all_or_none_has_an_exact_interval() -> None:
+    def share(values: list[float]) -> Estimate:
+        return exact_share(estimate_by_weights(weighted_mean(values), [str(n) for n in range(len(values))], draws=50))
+
+    all_right, none_right = share([1.0] * 20), share([0.0] * 20)
+    assert (all_right.low, all_right.high) == pytest.approx((0.025 ** (1 / 20), 1.0))
+    assert (none_right.low, none_right.high) == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)))
+    assert all_right.method == "exact"
+    assert share([1.0]).low == pytest.approx(0.025)
+    assert share([1.0, 0.0, 1.0, 1.0]).method != "exact"
+    assert exact_share(Estimate(value=None, n=0, patients=0, reason="none")).low is None
