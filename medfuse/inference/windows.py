@@ -79,11 +79,11 @@ def answer_windows(engine: Engine, case: Case, recipe: Recipe, label_set: LabelS
     shown: list[float] = []
     tokens = engine.tokenize([case.text])
     for start, output in _outputs(engine, case, recipe, label_set, starts, tokens):
-        if blend is not None and output.segment_logits is not None:
-            scores = output.segment_logits[0].float()
-            blend.add((scores.sigmoid() if label_set.overlapping else scores.softmax(dim=0)).cpu(), start)
         shown += shown_in(output, label_set.overlapping).tolist() if label_set.targets else [1.0]
         outputs.append(replace(output, segment_logits=None))
+        if blend is not None and output.segment_logits is not None:
+            blend.add(_probabilities(output.segment_logits[0], label_set.overlapping), start)
+        del output  # the scores of a window of many classes are large, and the next ones come
     return WindowAnswers(
         starts=tuple(starts),
         finding_logits=torch.cat([output.finding_logits.cpu() for output in outputs]),
@@ -95,6 +95,11 @@ def answer_windows(engine: Engine, case: Case, recipe: Recipe, label_set: LabelS
         shown=tuple(shown),
         class_scores=None if blend is None else blend.mean(),
     )
+
+
+def _probabilities(logits: Tensor, overlapping: bool) -> Tensor:
+    scores = logits.float()
+    return (scores.sigmoid() if overlapping else scores.softmax(dim=0)).cpu()
 
 
 def is_empty(case: Case, start: Index, size: Index) -> bool:

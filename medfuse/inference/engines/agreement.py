@@ -1,6 +1,7 @@
 """How far the answers of two engines are apart, and how far they may be."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ class Difference:
         probability: Largest difference of a finding's probability.
         target: Largest difference of an output of a target, as a share of 1 plus its size.
         voxels: Share of voxels that get another class.
-        score: Mean difference of the classes' probabilities over the voxels.
+        score: Mean difference of the classes' probabilities over the voxels, each by itself or all of them together.
     """
 
     probability: float
@@ -56,8 +57,10 @@ def difference(found: ModelOutput, expected: ModelOutput) -> Difference:
     voxels = score = 0.0
     if found.segment_logits is not None and expected.segment_logits is not None:
         ours, theirs = found.segment_logits.float(), expected.segment_logits.float()
-        voxels = float((ours.argmax(dim=1) != theirs.argmax(dim=1)).float().mean())
-        score = float((ours.softmax(dim=1) - theirs.softmax(dim=1)).abs().mean())
+        voxels = float((_class(ours) != _class(theirs)).float().mean())
+        score = max(
+            float((of(ours) - of(theirs)).abs().mean()) for of in (torch.sigmoid, partial(torch.softmax, dim=1))
+        )
     return Difference(
         probability=_most(found.finding_logits.sigmoid() - expected.finding_logits.sigmoid()),
         target=max(
@@ -70,6 +73,11 @@ def difference(found: ModelOutput, expected: ModelOutput) -> Difference:
         voxels=voxels,
         score=score,
     )
+
+
+def _class(logits: Tensor) -> Tensor:
+    """The class of each voxel; of a single channel, whether the segment is there."""
+    return logits.argmax(dim=1) if logits.shape[1] > 1 else logits > 0
 
 
 def _most(values: Tensor) -> float:
