@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,17 +22,22 @@ _SETTINGS = {
     "server.maxMessageSize": "1000",
     "server.showEmailPrompt": "false",
     "browser.gatherUsageStats": "false",
-    "client.toolbarMode": "minimal",
+    "client.toolbarMode": "viewer",
     "client.showErrorDetails": "none",
     "global.developmentMode": "false",
     "theme.base": "dark",
-    "theme.primaryColor": "#4f9db1",
-    "theme.backgroundColor": "#0e1113",
-    "theme.secondaryBackgroundColor": "#1b2126",
-    "theme.textColor": "#d5dbe1",
-    "theme.borderColor": "#2b3238",
     "theme.baseRadius": "small",
     "theme.baseFontSize": "15",
+    "theme.dark.primaryColor": "#4f9db1",
+    "theme.dark.backgroundColor": "#0e1113",
+    "theme.dark.secondaryBackgroundColor": "#1b2126",
+    "theme.dark.textColor": "#d5dbe1",
+    "theme.dark.borderColor": "#2b3238",
+    "theme.light.primaryColor": "#1f7288",
+    "theme.light.backgroundColor": "#f4f6f8",
+    "theme.light.secondaryBackgroundColor": "#ffffff",
+    "theme.light.textColor": "#1d252c",
+    "theme.light.borderColor": "#b9c3cb",
 }
 _OWN_ADDRESSES = frozenset({"127.0.0.1", "::1", "localhost"})
 _GRACE_SECONDS = 10
@@ -128,6 +132,7 @@ def review(
     Raises:
         UsageError: There is nothing to review, options do not go together, or the port is taken.
         StorageError: Decisions cannot be kept, or an export cannot be written.
+        Exit: Studies were left out of an export (exit code 1).
         KeyboardInterrupt: The user ended it.
     """
     _check_options(export, output, export_labels, unsigned, users, login)
@@ -140,8 +145,10 @@ def review(
     room.refresh()
     n_studies, decisions = room.n_listed, room.decisions
     if writes:
-        _write(room, export, output, export_labels, unsigned=unsigned)
+        is_whole = _write(room, export, output, export_labels, unsigned=unsigned)
         room.close()
+        if not is_whole:
+            raise typer.Exit(1)
         return
     room.close()
     _check_free(address, port)
@@ -189,19 +196,21 @@ def _keep_lexicon(place: Path, decisions: Path, findings: Path | None) -> None:
 
 def _write(
     room: "ReadingRoom", export: Export | None, output: Path | None, export_labels: Path | None, *, unsigned: bool
-) -> None:
+) -> bool:
+    """Write what was asked for; gives whether every study is in it."""
     from medfuse.review.export_labels import export_labels as write_labels
     from medfuse.review.export_sr import write_sr
     from medfuse.review.exports import write_csv, write_fhir
 
+    left_out: dict[str, str] = {}
     if export is Export.CSV and output:
         typer.echo(f"{output}: {_number(write_csv(room, output), 'decision')}.")
     elif export is Export.FHIR and output:
         typer.echo(f"{output}: {_number(write_fhir(room, output), 'report')}.")
     elif export is Export.SR and output:
-        written, left_out = write_sr(room, output)
+        written, sr_left_out = write_sr(room, output)
         typer.echo(f"{output}: {_number(written, 'document')}.")
-        _say_left_out(left_out)
+        left_out |= sr_left_out
     if export_labels is not None:
         done = write_labels(room, export_labels, unsigned=unsigned)
         typer.echo(f"{export_labels}: {_number(done.studies, 'study', 'studies')}, {_number(done.labels, 'label')}.")
@@ -210,12 +219,10 @@ def _write(
             typer.echo(f"{_number(done.corrected, 'study', 'studies')} with other masks than it came with: {place}.")
         if done.unsigned:
             typer.echo(f"{_number(done.unsigned, 'study', 'studies')} left out: not signed off.", err=True)
-        _say_left_out(done.left_out)
-
-
-def _say_left_out(left_out: Mapping[str, str]) -> None:
+        left_out |= done.left_out
     for uid, why in left_out.items():
         typer.echo(f"study {uid} is left out: {why}", err=True)
+    return not left_out
 
 
 def _number(n: int, one: str, many: str = "") -> str:

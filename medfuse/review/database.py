@@ -79,6 +79,7 @@ class Database:
         try:
             with self.engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
                 if not self.is_sqlite:
+                    connection.execute(text(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'"))
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
                 yield connection
         except SQLAlchemyError as error:

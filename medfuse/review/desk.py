@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from medfuse.domain import (
     LabelValue,
@@ -37,7 +37,7 @@ from medfuse.review.drift import DriftRow, drift_of
 from medfuse.review.pages import NO_STUDY, Asker, Choices, Order, Page, WorklistFilter, WorklistRow
 from medfuse.review.ratings import ratings_of
 from medfuse.review.readings import has_seen_model, known_kind, readings_of, standing_rows
-from medfuse.review.schema import WORKLIST
+from medfuse.review.schema import PROJECTS, WORKLIST
 
 if TYPE_CHECKING:
     from medfuse.review.room import ReadingRoom
@@ -137,7 +137,7 @@ class Desk:
             raise AccessError("only a lead or an admin may take over a study that somebody else has claimed")
         uid, now = self._uid(handle), time.time()
         with self.room.store.database.writing() as connection:
-            shared = self._reads_double()
+            shared = self._is_read_double(connection, uid)
             return claim(connection, uid, self.reader.name, now, shared=shared, take_over=take_over)
 
     def release(self, handle: str) -> None:
@@ -259,7 +259,15 @@ class Desk:
             AmendmentNeedsReasonError: The study is signed off, and no reason is given.
             StorageError: It was not kept.
         """
-        history = self.room.store.history(self._uid(handle))
+        uid = self._uid(handle)
+        done = self.room.store.kept(key)
+        if done and (done.kind, done.study_instance_uid, done.reviewer) == (
+            ReviewKind.WITHDRAWAL,
+            uid,
+            self.reader.name,
+        ):
+            return done
+        history = self.room.store.history(uid)
         own = [review for review in standing_rows(history) if review.reviewer == self.reader.name]
         if not own:
             return None
@@ -347,7 +355,8 @@ class Desk:
     ) -> Agreement:
         """How readers agree with the model and with each other.
 
-        A reader without the role of a lead sees only how the own decisions agree with the model.
+        A reader without the role of a lead sees only how the own decisions agree with the model. Who reads blind sees
+        only studies that are revealed or signed off.
 
         Args:
             since: First day, ISO 8601; None for the first decision.
@@ -357,7 +366,13 @@ class Desk:
         """
         with self.room.store.database.reading() as connection:
             reached = pages.titles(connection, self._asker())
-        ratings = ratings_of(self.room, reached, only=None if self.reader.may_see_agreement else self.reader.name)
+        is_head = self.reader.may_see_agreement and not self.room.policy.is_local
+        ratings = ratings_of(
+            self.room,
+            reached,
+            only=None if self.reader.may_see_agreement else self.reader.name,
+            seen_by=self.reader.name if self._is_blind() and not is_head else None,
+        )
         return agreement_of(ratings, since=since, until=until, window=window, draws=draws)
 
     def drift(self, *, windows: str = "month") -> tuple[DriftRow, ...]:
@@ -427,10 +442,12 @@ class Desk:
         projects = self.room.policy.projects
         return self.room.policy.blind or any(projects[p].blind for p in self.reader.projects if p in projects)
 
-    def _reads_double(self) -> bool:
-        """Whether several readers read the same study in this reader's projects."""
-        projects = self.room.policy.projects
-        return any(projects[p].double_reading for p in self.reader.projects if p in projects)
+    def _is_read_double(self, connection: Connection, uid: str) -> bool:
+        """Whether a project of the study that this reader is in has several readers read each study."""
+        of_study = select(PROJECTS.c.project).where(PROJECTS.c.study_instance_uid == uid)
+        projects = [self.room.policy.projects.get(name) for name in connection.execute(of_study).scalars()]
+        mine = [p for p in projects if p and (self.reader.reaches_everything or p.name in self.reader.projects)]
+        return any(project.double_reading for project in mine)
 
     def _sees_others_of(self, own: Sequence[Review]) -> bool:
         """Whether this reader sees what others said of a study, having said `own` of it."""

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from medfuse.domain import Prediction, Study
+from medfuse.domain import Prediction, Rejected, Study
 from medfuse.errors import MedfuseError, StudyError
 from medfuse.ingest.nifti import nifti_series
 from medfuse.outputs import ScoreRow, study_folder
@@ -71,6 +71,23 @@ def study_entry(study: Study, position: int, fingerprint: str) -> IndexEntry:
         measures=_spacing(study.series[0].acquisition.spacing_mm) if study.series else {},
         fingerprint=fingerprint,
     )
+
+
+def rejected_entry(rejected: Rejected, position: int, fingerprint: str) -> IndexEntry:
+    """The worklist's row of files that a scan could not use, so that they are seen."""
+    return IndexEntry(
+        study_instance_uid=rejected_key(rejected, position),
+        position=position,
+        accession_number=rejected.accession_number,
+        reason=rejected.reason,
+        triage=Triage(priority=0.0, reason=f"Cannot be opened: {rejected.reason}."),
+        fingerprint=fingerprint,
+    )
+
+
+def rejected_key(rejected: Rejected, position: int) -> str:
+    """The key of unusable files in the index: their study's UID, or a made one for files of no study."""
+    return rejected.study_instance_uid or f"{NO_STUDY}{position}"
 
 
 def study_fingerprint(study: Study) -> str:

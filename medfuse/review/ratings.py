@@ -1,13 +1,13 @@
 """What each rater says of each finding of each study, the model among them: what agreement is counted on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from medfuse.domain import LabelValue, Review, SubjectKind, Verdict
-from medfuse.review.readings import Reading, known_kind, readings_of
+from medfuse.domain import LabelValue, Review, ReviewKind, SubjectKind, Verdict
+from medfuse.review.readings import Reading, has_seen_model, known_kind, readings_of, standing_rows
 from medfuse.review.schema import FINDINGS, WORKLIST
 
 if TYPE_CHECKING:
@@ -43,13 +43,16 @@ class Rating:
     was_blind: frozenset[str] = field(default_factory=frozenset)
 
 
-def ratings_of(room: "ReadingRoom", reached: Mapping[str, str], *, only: str | None = None) -> tuple[Rating, ...]:
+def ratings_of(
+    room: "ReadingRoom", reached: Mapping[str, str], *, only: str | None = None, seen_by: str | None = None
+) -> tuple[Rating, ...]:
     """The ratings of every study that somebody has decided on.
 
     Args:
         room: The review.
         reached: Handle -> title of the studies that may be looked at.
         only: The one reader whose decisions count; None for all.
+        seen_by: Only studies whose answer this reader has seen, or that the reader has signed off; None for all.
     """
     with room.store.database.reading() as connection:
         studies = {row.study_instance_uid: row for row in connection.execute(select(WORKLIST)) if row.handle in reached}
@@ -62,6 +65,8 @@ def ratings_of(room: "ReadingRoom", reached: Mapping[str, str], *, only: str | N
             said.setdefault(review.study_instance_uid, []).append(known_kind(review, room.segments))
     ratings = []
     for uid, history in said.items():
+        if seen_by is not None and not _is_open_to(seen_by, history):
+            continue
         row = studies[uid]
         for finding, values in _values(readings_of(history), calls.get(uid, {})).items():
             ratings.append(
@@ -117,3 +122,9 @@ def _values(readings: Mapping[str, Reading], calls: Mapping[str, LabelValue]) ->
         if finding in calls:
             values[MODEL] = calls[finding]
     return found
+
+
+def _is_open_to(reader: str, history: Sequence[Review]) -> bool:
+    """Whether a reader who decides blind may know by now what the model says of a study."""
+    own = [review for review in history if review.reviewer == reader]
+    return has_seen_model(own) or any(review.kind is ReviewKind.SIGN_OFF for review in standing_rows(own))

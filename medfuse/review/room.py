@@ -18,12 +18,19 @@ from typing import Any
 
 from medfuse.domain import Prediction, Study, Target
 from medfuse.errors import MedfuseError, UsageError
-from medfuse.ingest import find_studies
+from medfuse.ingest import ScanResult, find_studies
 from medfuse.ingest.reports.lexicon import Lexicon
 from medfuse.outputs import study_folder
 from medfuse.review.access import AccessPolicy, Reader, read_policy
 from medfuse.review.desk import Desk
-from medfuse.review.entries import key_of, listed_results, result_entry, study_entry, study_fingerprint
+from medfuse.review.entries import (
+    key_of,
+    listed_results,
+    rejected_entry,
+    result_entry,
+    study_entry,
+    study_fingerprint,
+)
 from medfuse.review.index import IndexEntry, known_fingerprints, setting, write_index
 from medfuse.review.masks import MaskStore
 from medfuse.review.results import SCORES_FILE, Results
@@ -77,7 +84,9 @@ class ReadingRoom:
         self.kind = RoomKind.RESULTS if (place / SCORES_FILE).is_file() else RoomKind.STUDIES
         self.policy = policy or AccessPolicy()
         self._results = Results(place) if self.kind is RoomKind.RESULTS else None
-        self._studies = {} if self._results else _found(place)
+        scanned = ScanResult(studies=()) if self._results else find_studies(place)
+        self._studies = {study.study_instance_uid: study for study in scanned.studies}
+        self._rejected = scanned.rejected
         if decisions != place:
             describe(decisions, place)
         self.findings, self.segments = self._names(lexicon)
@@ -103,7 +112,7 @@ class ReadingRoom:
     @property
     def n_listed(self) -> int:
         """How many studies there are, those without a result among them."""
-        return len(self._results.scores) if self._results else len(self._studies)
+        return len(self._results.scores) if self._results else len(self._studies) + len(self._rejected)
 
     @property
     def holds_studies(self) -> bool:
@@ -193,17 +202,26 @@ class ReadingRoom:
             status = (self.place / SCORES_FILE).stat()
             parts += [status.st_mtime_ns, status.st_size]
         else:
-            parts += [study_fingerprint(study) for study in self._studies.values()]
+            parts += [*map(study_fingerprint, self._studies.values()), *map(repr, self._rejected)]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def _changed_studies(self, known: dict[str, str]) -> tuple[list[IndexEntry], list[str]]:
+        entries = [
+            study_entry(study, position, study_fingerprint(study))
+            for position, study in enumerate(self._studies.values())
+        ]
+        entries += [
+            rejected_entry(rejected, position, hashlib.sha256(repr(rejected).encode()).hexdigest())
+            for position, rejected in enumerate(self._rejected, start=len(entries))
+            if rejected.study_instance_uid not in self._studies
+        ]
+        by_key = {entry.study_instance_uid: entry for entry in reversed(entries)}
+        return [entry for key, entry in by_key.items() if known.get(key) != entry.fingerprint], list(by_key)
 
     def _changed(self, known: dict[str, str]) -> tuple[list[IndexEntry], list[str]]:
         """The studies whose rows have to be written, and all that are listed."""
         if self._results is None:
-            entries = [
-                study_entry(study, position, study_fingerprint(study))
-                for position, study in enumerate(self._studies.values())
-            ]
-            return [e for e in entries if known.get(e.study_instance_uid) != e.fingerprint], list(self._studies)
+            return self._changed_studies(known)
         self._results = Results(self.place)
         listed = listed_results(self._results)
         patients = self._results.patient_keys()
@@ -273,8 +291,3 @@ def room_from_environment() -> ReadingRoom:
         users=Path(users) if users else None,
         blind=os.environ.get(BLIND_VARIABLE, "") == "1",
     )
-
-
-def _found(place: Path) -> dict[str, Study]:
-    """The studies of a folder by UID, in the order found."""
-    return {study.study_instance_uid: study for study in find_studies(place).studies}

@@ -72,6 +72,13 @@ class ReviewStore:
             kept = _kept(connection, key, review) if key else None
             return kept or self._append(connection, review, key)
 
+    def kept(self, key: str) -> Review | None:
+        """The review that was kept under a key; None for a key that is new or empty."""
+        with self.database.reading() as connection:
+            query = select(DECISIONS).where(DECISIONS.c.idempotency_key == key)
+            row = connection.execute(query).mappings().first() if key else None
+        return None if row is None else _review(row)
+
     def history(self, study_instance_uid: str) -> tuple[Review, ...]:
         """The reviews of one study, oldest first."""
         with self.database.reading() as connection:

@@ -161,12 +161,12 @@ def test_what_was_decided_is_written_as_files(
 ) -> None:
     decided(results)
     out = tmp_path_factory.mktemp("out")
-    for kind, name, said in (
-        ("csv", "reviews.csv", "1 decision."),
-        ("fhir", "reviews.json", "1 report."),
-        ("sr", "sr", "0 documents."),
+    for kind, name, said, code in (
+        ("csv", "reviews.csv", "1 decision.", 0),
+        ("fhir", "reviews.json", "1 report.", 0),
+        ("sr", "sr", "0 documents.", 1),
     ):
-        assert run("review", str(results), "--export", kind, "--output", str(out / name)) == 0
+        assert run("review", str(results), "--export", kind, "--output", str(out / name)) == code
         assert said in capsys.readouterr().out
     assert "Dr. Ames" in (out / "reviews.csv").read_text()
     assert '"final"' in (out / "reviews.json").read_text()

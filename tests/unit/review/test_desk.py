@@ -80,6 +80,17 @@ def test_undo_goes_back_one_step_at_a_time_and_keeps_what_was_said(desk: Desk, h
     assert desk.case(handle).row.status is CaseStatus.OPEN
 
 
+def test_a_retried_undo_is_one_undo(desk: Desk, handle: str) -> None:
+    desk.decide(handle, NODULE, Verdict.ACCEPTED)
+    desk.decide(handle, NODULE, Verdict.REJECTED)
+    first, again = desk.undo(handle, key="u"), desk.undo(handle, key="u")
+    assert first is not None
+    assert again is not None
+    assert first.number == again.number
+    assert desk.case(handle).readings["Dr. Ames"].decisions[NODULE].verdict is Verdict.ACCEPTED
+    assert len(desk.case(handle).history) == 3
+
+
 def test_one_reader_never_undoes_another(desk: Desk, handle: str) -> None:
     desk.decide(handle, NODULE, Verdict.ACCEPTED)
     assert desk.room.desk(local_reader("Dr. Bell")).undo(handle) is None
@@ -230,6 +241,13 @@ class TestBlind:
         with pytest.raises(UsageError, match="not blind"):
             desk.decide(handle, NODULE, None, value="ABSENT", shown=Shown.BLIND)
 
+    def test_agreement_gives_nothing_away(self, desk: Desk, handle: str) -> None:
+        desk.decide(handle, NODULE, None, value="ABSENT", shown=Shown.BLIND)
+        assert desk.agreement(draws=10).disagreements == ()
+        desk.reveal(handle)
+        (one,) = desk.agreement(draws=10).disagreements
+        assert one.values["model"] == "PRESENT"
+
     def test_what_others_said_is_hidden_as_long(self, desk: Desk, handle: str) -> None:
         other = desk.room.desk(local_reader("Dr. Bell"))
         other.decide(handle, NODULE, None, value="PRESENT", shown=Shown.BLIND)
@@ -287,6 +305,18 @@ class TestClaims:
         assert ames.claim(handle_of(ames, 1)).is_mine
         assert bell.claim(handle_of(ames, 1)).is_mine
         assert bell.next_open() is None
+
+    def test_only_the_projects_of_the_study_count(self, tmp_path: Path) -> None:
+        text = USERS.replace("rest: {}", "rest: {studies: rest.csv, double_reading: true}").replace(
+            "[chest]", "[chest, rest]"
+        )
+        (tmp_path / "chest.csv").write_text("1.2.1\n")
+        (tmp_path / "rest.csv").write_text("1.2.2\n")
+        folder = write_results(tmp_path, prediction(1, 0.9), prediction(2, 0.9))
+        room = opened(folder, users=write_users(tmp_path, text))
+        ames, bell = (room.desk(room.policy.reader(f"{name}@example.org")) for name in ("ames", "bell"))
+        assert all(ames.claim(handle_of(ames, n)).is_mine for n in (1, 2))
+        assert [bell.claim(handle_of(bell, n)).is_mine for n in (1, 2)] == [False, True]
 
 
 USERS = """

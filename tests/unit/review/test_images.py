@@ -55,7 +55,7 @@ def test_the_key_follows_the_content() -> None:
     assert len({key(np.zeros((2, 3, 4))), key(np.zeros((4, 3, 2))), key(np.ones((2, 3, 4)))}) == 3
 
 
-def test_ct_has_the_presets_of_ohif_under_its_keys() -> None:
+def test_ct_has_the_presets_of_ohif_under_its_keys_and_stroke() -> None:
     ct = volume(np.zeros((2, 2, 2)), Quantity.HOUNSFIELD)
     assert windows_of(ct, Modality.CT) is CT_WINDOWS
     assert [(w.name, w.width, w.level) for w in CT_WINDOWS] == [
@@ -64,6 +64,7 @@ def test_ct_has_the_presets_of_ohif_under_its_keys() -> None:
         ("Liver", 150, 90),
         ("Bone", 2500, 480),
         ("Brain", 80, 40),
+        ("Stroke", 40, 40),
     ]
     assert display_image(ct, Modality.CT).unit == "HU"
 

@@ -187,6 +187,17 @@ class TestStudies:
         assert open_room(folder).refresh() >= 1
         assert open_room(folder).desk(READER).page().total == 2
 
+    def test_files_that_a_scan_cannot_use_are_seen(self, tmp_path: Path) -> None:
+        folder = write_studies(tmp_path / "studies", n=1)
+        (folder / "images" / "broken.nii.gz").write_bytes(b"no image")
+        desk = desk_of(folder)
+        (row,) = desk.page(WorklistFilter(has_result=False)).rows
+        assert (row.title, row.priority_reason) == ("files of no study", f"Cannot be opened: {row.reason}.")
+        assert row.status is CaseStatus.NO_RESULT
+        with pytest.raises(UsageError):
+            desk.case(row.handle).study()
+        assert desk.room.refresh() == 0
+
     def test_findings_are_those_of_a_lexicon(self, tmp_path: Path) -> None:
         folder = write_studies(tmp_path / "studies")
         assert open_room(folder).findings == ()
