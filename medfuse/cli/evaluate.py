@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medfuse.errors import CheckpointError, StorageError, UsageError
+from medfuse.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -222,7 +222,7 @@ class _Scoring:
         from medfuse.evaluation.stored import find_stored, keep
 
         run = self.run / name
-        stored = None if self.rescore else find_stored(run, chosen, _weights(run), self.augmentations)
+        stored = None if self.rescore else find_stored(run, chosen, self.augmentations)
         if stored is not None:
             on_studies(len(chosen.rows))
             return stored
@@ -299,16 +299,6 @@ def _fold_folders(run: Path) -> dict[str, Path]:
 
     folds = fold_runs(run)
     return {fold.name: fold for fold in folds} if folds else {"": run}
-
-
-def _weights(run: Path) -> str:
-    """Hash of the weights of a run's best checkpoint; empty where it cannot be told, which no stored file fits."""
-    from medfuse.model.checkpoint import describe
-
-    try:
-        return describe(run / "best").weights_sha256
-    except CheckpointError:
-        return ""
 
 
 def _identity(collected: "Mapping[str, Collected]") -> "ModelIdentity":

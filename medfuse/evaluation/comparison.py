@@ -19,7 +19,7 @@ from medfuse.evaluation.paired import PairedDifference, RunCases, claim, compare
 from medfuse.evaluation.report import RESEARCH_USE, read_evaluation
 from medfuse.evaluation.resampling import Resampling
 from medfuse.evaluation.run import Collected
-from medfuse.evaluation.stored import read_stored, stored_path
+from medfuse.evaluation.stored import checkpoint_sha256, read_stored, stored_path
 from medfuse.storage import write_file
 
 SCHEMA_VERSION = 1
@@ -215,14 +215,11 @@ def _from_run(run: Path, name: str, split: str) -> Given:
 
 
 def _collected(run: Path, split: str) -> Collected:
-    """The predictions that are kept beside a run, of the weights that it has now.
+    """The predictions that are kept beside a run, of the checkpoint that it has now.
 
     Raises:
-        UsageError: There are none, or the run was trained on since.
-        CheckpointError: The run holds no checkpoint.
+        UsageError: There are none, or the run was trained or calibrated since.
     """
-    from medfuse.model.checkpoint import describe
-
     path = stored_path(run, split)
     if not path.is_file():
         raise UsageError(
@@ -230,9 +227,9 @@ def _collected(run: Path, split: str) -> Collected:
             "--output FILE"
         )
     stored = read_stored(path)
-    model = stored.subject.model
-    if model is None or model.weights_sha256 != describe(run / "best").weights_sha256:
-        raise UsageError(f"{path} is of other weights than {run / 'best'}; run medfuse evaluate on it again")
+    checkpoint = checkpoint_sha256(run)
+    if not checkpoint or stored.checkpoint_sha256 != checkpoint:
+        raise UsageError(f"{path} is of another checkpoint than {run / 'best'}; run medfuse evaluate on it again")
     return stored.collected
 
 

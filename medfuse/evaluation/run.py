@@ -238,7 +238,7 @@ def case_of(
         ManifestError: The row holds a value that a target of the label set does not take.
     """
     said = scored.prediction
-    overlaps = _overlaps(scored, study, label_set.segments, tolerances_mm)
+    overlaps = _overlaps(scored, study, label_set, tolerances_mm)
     nothing: dict[str, float | None] = dict.fromkeys(label_set.segments)
     return Case(
         study_instance_uid=row.study_instance_uid,
@@ -277,38 +277,36 @@ class _Overlap:
     detections: Detections
 
 
-def _overlaps(
-    scored: Scored, study: Study, segments: Sequence[str], tolerances_mm: Sequence[float]
-) -> dict[str, _Overlap]:
+def _overlaps(scored: Scored, study: Study, label_set: LabelSet, tolerances_mm: Sequence[float]) -> dict[str, _Overlap]:
     """Segment -> how it agrees with its reference, on the source grid."""
-    predicted = scored.segmentation
+    predicted, segments = scored.segmentation, label_set.segments
     if predicted is None or not segments:
         return {}
     on = predicted.geometry
     delineations = [read_segmentation(path, on=on) for path in study.segmentations]
-    references = reference_masks(delineations, segments)
-    known = _known_voxels(delineations, segments)
-    numbers = {segment.name: segment.number for segment in predicted.segments}
+    references = reference_masks(delineations, segments, label_set.parts)
+    known = _known_voxels(delineations, [*segments, *(part for parts in label_set.parts.values() for part in parts)])
+    by_name = {segment.name: segment for segment in predicted.segments}
     found = {}
     for name in segments:
-        if name not in references or name not in numbers:
+        if name not in references or name not in by_name:
             continue
-        mask, reference = predicted.label_map == numbers[name], references[name]
+        mask, reference = predicted.mask(by_name[name]), references[name]
         if known is not None:
             mask, reference = mask & known, reference & known
         found[name] = _overlap(mask, reference, on, tolerances_mm)
     return found
 
 
-def _known_voxels(delineations: Sequence[Segmentation], segments: Sequence[str]) -> NDArray[np.bool_] | None:
-    """The voxels that take part; None when all do."""
+def _known_voxels(delineations: Sequence[Segmentation], names: Sequence[str]) -> NDArray[np.bool_] | None:
+    """The voxels that take part; None when all do. Regions of the names given are known whatever their number."""
     from medfuse.data.cases import unknown_voxels
     from medfuse.tensors import IGNORED
 
-    unknown = unknown_voxels(delineations, segments)
+    unknown = unknown_voxels(delineations, names)
     for delineation in delineations:
         for region in delineation.segments:
-            if region.number == IGNORED and _IGNORED.fullmatch(region.name.strip()) and region.name not in segments:
+            if region.number == IGNORED and _IGNORED.fullmatch(region.name.strip()) and region.name not in names:
                 here = delineation.label_map == IGNORED
                 unknown = here if unknown is None else unknown | here
     return None if unknown is None else ~unknown

@@ -3,8 +3,9 @@
     RUN/predictions/test.json             the cases of the test split
     RUN/predictions/test-without-text.json   the same with an input kept from the model
 
-A file serves again when it is of the same weights, the same manifest, the same studies and inputs, and holds what is
-asked for. Otherwise the split is scored anew. It holds pseudonymous keys, labels and numbers; no text, no path.
+A file serves again when it is of the same checkpoint (weights, calibration and all that lies in its folder), the same
+manifest, the same studies and inputs, and holds what is asked for. Otherwise the split is scored anew. It holds
+pseudonymous keys, labels and numbers; no text, no path.
 """
 
 import functools
@@ -27,6 +28,9 @@ from medfuse.storage import write_file
 
 SCHEMA_VERSION = 1
 FOLDER = "predictions"
+_DESCRIPTION, _WEIGHTS = "checkpoint.json", "model.safetensors"
+"""Files of a checkpoint, as `medfuse.model.checkpoint` writes them; named here, since importing it loads torch."""
+
 LOG = logging.getLogger(__name__)
 
 
@@ -36,6 +40,7 @@ class StoredPredictions:
 
     Args:
         subject: The model, its label set, the split, the manifest, the inputs that were kept from it.
+        checkpoint_sha256: Hash of the checkpoint (see `checkpoint_sha256`).
         studies_sha256: Hash over the studies that were asked for, in order.
         tolerances_mm: At which the surface Dice is held.
         cases: The scored studies.
@@ -45,6 +50,7 @@ class StoredPredictions:
     schema_version: int = SCHEMA_VERSION
     medfuse_version: str = __version__
     subject: Subject
+    checkpoint_sha256: str
     studies_sha256: str
     tolerances_mm: tuple[float, ...]
     cases: tuple[Case, ...]
@@ -75,6 +81,7 @@ def write_stored(run: Path, chosen: EvaluationSet, collected: Collected) -> Path
     path = stored_path(run, chosen.split, chosen.without, collected.subject.augmentations)
     stored = StoredPredictions(
         subject=collected.subject,
+        checkpoint_sha256=checkpoint_sha256(run),
         studies_sha256=_studies_hash(chosen),
         tolerances_mm=chosen.tolerances_mm,
         cases=collected.cases,
@@ -104,13 +111,27 @@ def read_stored(path: Path) -> StoredPredictions:
     return stored
 
 
-def find_stored(run: Path, chosen: EvaluationSet, weights_sha256: str, augmentations: int = 0) -> Collected | None:
+def checkpoint_sha256(run: Path) -> str:
+    """Hash over the files of a run's best checkpoint; of the weights, that which its description holds. Empty for none.
+
+    A checkpoint that is calibrated anew has the same weights and gives other probabilities.
+    """
+    best = run / "best"
+    if not (best / _DESCRIPTION).is_file():
+        return ""
+    whole = hashlib.sha256()
+    for path in sorted(best.iterdir()):
+        if path.is_file() and path.name != _WEIGHTS:
+            whole.update(f"{path.name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def find_stored(run: Path, chosen: EvaluationSet, augmentations: int = 0) -> Collected | None:
     """The predictions that are kept beside a run, if they are what scoring would give now; None to score.
 
     Args:
         run: The run folder.
         chosen: The studies, the manifest's hash, the inputs that are kept from the model, the tolerances.
-        weights_sha256: Hash of the run's weights.
         augmentations: Of the answers.
     """
     path = stored_path(run, chosen.split, chosen.without, augmentations)
@@ -121,9 +142,9 @@ def find_stored(run: Path, chosen: EvaluationSet, weights_sha256: str, augmentat
     except UsageError as error:
         LOG.warning("%s; scoring anew", error)
         return None
-    model = stored.subject.model
+    checkpoint = checkpoint_sha256(run)
     fits = {
-        "weights": model is not None and model.weights_sha256 == weights_sha256,
+        "weights or calibration": bool(checkpoint) and stored.checkpoint_sha256 == checkpoint,
         "manifest": stored.subject.manifest_sha256 == chosen.manifest_sha256,
         "studies": stored.studies_sha256 == _studies_hash(chosen),
         "inputs": set(stored.subject.without) == set(chosen.without),

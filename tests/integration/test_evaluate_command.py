@@ -5,14 +5,12 @@ import re
 import shutil
 import sys
 import types
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
-from medfuse.cli import evaluate as evaluate_module
 from medfuse.cli.main import main
 from medfuse.domain import (
     Finding,
@@ -215,9 +213,9 @@ def test_a_folder_as_output_is_refused_before_scoring(
 
 
 @pytest.fixture
-def known_weights(monkeypatch: pytest.MonkeyPatch, model: StandIn) -> StandIn:
-    """As if RUN/best said whose weights it holds."""
-    monkeypatch.setattr(evaluate_module, "_weights", lambda run: model.identity.weights_sha256)
+def known_weights(nifti_run: Path, model: StandIn) -> StandIn:
+    """RUN/best says whose weights it holds."""
+    (nifti_run / "run/best/checkpoint.json").write_text(model.identity.weights_sha256)
     return model
 
 
@@ -243,7 +241,7 @@ def test_a_changed_manifest_other_weights_and_other_inputs_are_scored_anew(
     manifest.write_text(manifest.read_text().replace("ABSENT", "PRESENT", 1))
     assert evaluate(nifti_run) == 0
     assert known_weights.scored == 12
-    known_weights.identity = replace(known_weights.identity, weights_sha256="other")
+    (nifti_run / "run/best/checkpoint.json").write_text("other")
     assert evaluate(nifti_run) == 0
     assert known_weights.scored == 18
     assert evaluate(nifti_run, "--without", "text") == 0
@@ -343,18 +341,16 @@ def test_two_evaluations_are_compared(nifti_run: Path, model: StandIn, capsys: p
 
 
 def test_runs_are_compared_by_what_was_kept_of_them(
-    nifti_run: Path, known_weights: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    nifti_run: Path, known_weights: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    described = types.SimpleNamespace(weights_sha256="ab")
-    monkeypatch.setattr("medfuse.model.checkpoint.describe", lambda place: described)
     assert evaluate(nifti_run) == 0
     shutil.copytree(nifti_run / "run", nifti_run / "other")
     capsys.readouterr()
     assert compare(str(nifti_run / "run"), str(nifti_run / "other"), "--draws", "50") == 0
     assert "no difference may be claimed" in capsys.readouterr().out.replace("\n", " ")
-    described.weights_sha256 = "trained on"
+    (nifti_run / "other/best/checkpoint.json").write_text("trained on")
     assert compare(str(nifti_run / "run"), str(nifti_run / "other")) == 2
-    assert "is of other weights" in capsys.readouterr().err
+    assert "is of another checkpoint" in capsys.readouterr().err
     shutil.rmtree(nifti_run / "other/predictions")
     assert compare(str(nifti_run / "other"), str(nifti_run / "run")) == 2
     assert "make them: medfuse evaluate" in capsys.readouterr().err

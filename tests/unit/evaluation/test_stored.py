@@ -11,7 +11,7 @@ from medfuse.errors import UsageError
 from medfuse.evaluation import Case, Subject
 from medfuse.evaluation.cases import Volumes
 from medfuse.evaluation.run import Collected, EvaluationSet
-from medfuse.evaluation.stored import find_stored, keep, read_stored, stored_path, write_stored
+from medfuse.evaluation.stored import checkpoint_sha256, find_stored, keep, read_stored, stored_path, write_stored
 from medfuse.ingest.manifest import ManifestRow
 from medfuse.metrics.detection import Candidate, Detections
 
@@ -65,11 +65,35 @@ def collected(**fields: object) -> Collected:
     return Collected(cases=(CASE,), rejected=rejected, subject=replace(subject, **fields))  # type: ignore[arg-type]
 
 
+@pytest.fixture(autouse=True)
+def checkpoint(tmp_path: Path) -> Path:
+    best = tmp_path / "best"
+    best.mkdir()
+    (best / "checkpoint.json").write_text('{"calibration": 1}')
+    (best / "model.safetensors").write_bytes(b"weights")
+    return best
+
+
+def test_a_checkpoint_that_was_trained_or_calibrated_since_is_another(tmp_path: Path, checkpoint: Path) -> None:
+    write_stored(tmp_path, chosen(), collected())
+    assert find_stored(tmp_path, chosen()) is not None
+    (checkpoint / "familiarity.json").write_text("{}")
+    assert find_stored(tmp_path, chosen()) is None
+    (checkpoint / "familiarity.json").unlink()
+    assert find_stored(tmp_path, chosen()) is not None
+    (checkpoint / "checkpoint.json").write_text('{"calibration": 2}')
+    assert find_stored(tmp_path, chosen()) is None
+    (checkpoint / "checkpoint.json").unlink()
+    assert checkpoint_sha256(tmp_path) == ""
+    write_stored(tmp_path, chosen(), collected())
+    assert find_stored(tmp_path, chosen()) is None
+
+
 def test_what_is_stored_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     path = write_stored(tmp_path, chosen(), collected())
     assert path == tmp_path / "predictions" / "test.json"
     assert read_stored(path).collected == collected()
-    assert find_stored(tmp_path, chosen(), "ab") == collected()
+    assert find_stored(tmp_path, chosen()) == collected()
     text = path.read_text("utf-8")
     json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert str(tmp_path) not in text
@@ -79,21 +103,19 @@ def test_a_file_of_anything_else_is_not_used(tmp_path: Path) -> None:
     write_stored(tmp_path, chosen(), collected())
     row = chosen().rows[0]
     other_rows = (row, replace(row, study_instance_uid="1.2.2"))
-    assert find_stored(tmp_path, chosen(), "other weights") is None
-    assert find_stored(tmp_path, chosen(), "") is None
-    assert find_stored(tmp_path, chosen(manifest_sha256="changed"), "ab") is None
-    assert find_stored(tmp_path, chosen(rows=other_rows, patient_keys=("p1", "p2")), "ab") is None
-    assert find_stored(tmp_path, chosen(patient_keys=("p2",)), "ab") is None
-    assert find_stored(tmp_path, chosen(tolerances_mm=(1.0, 7.0)), "ab") is None
-    assert find_stored(tmp_path, chosen(without=("text",)), "ab") is None
-    assert find_stored(tmp_path, chosen(), "ab", augmentations=4) is None
-    assert find_stored(tmp_path, chosen(split="validation"), "ab") is None
+    assert find_stored(tmp_path, chosen(manifest_sha256="changed")) is None
+    assert find_stored(tmp_path, chosen(rows=other_rows, patient_keys=("p1", "p2"))) is None
+    assert find_stored(tmp_path, chosen(patient_keys=("p2",))) is None
+    assert find_stored(tmp_path, chosen(tolerances_mm=(1.0, 7.0))) is None
+    assert find_stored(tmp_path, chosen(without=("text",))) is None
+    assert find_stored(tmp_path, chosen(), augmentations=4) is None
+    assert find_stored(tmp_path, chosen(split="validation")) is None
 
 
 def test_a_file_of_another_version_is_not_used(tmp_path: Path) -> None:
     path = write_stored(tmp_path, chosen(), collected())
     path.write_text(path.read_text("utf-8").replace(f'"medfuse_version": "{__version__}"', '"medfuse_version": "0.0"'))
-    assert find_stored(tmp_path, chosen(), "ab") is None
+    assert find_stored(tmp_path, chosen()) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"subject": 1}'])
@@ -103,7 +125,7 @@ def test_a_broken_file_is_told_and_not_used(tmp_path: Path, text: str, caplog: p
     path.write_text(text)
     with pytest.raises(UsageError, match="holds no predictions of medfuse"):
         read_stored(path)
-    assert find_stored(tmp_path, chosen(), "ab") is None
+    assert find_stored(tmp_path, chosen()) is None
     assert "scoring anew" in caplog.text
 
 
@@ -122,8 +144,8 @@ def test_inputs_that_are_kept_back_have_a_file_of_their_own(tmp_path: Path) -> N
     assert stored_path(tmp_path, "test", (), 4).name == "test-augmented-4.json"
     without = chosen(without=("text",))
     write_stored(tmp_path, without, collected(without=("text",)))
-    assert find_stored(tmp_path, without, "ab") is not None
-    assert find_stored(tmp_path, chosen(), "ab") is None
+    assert find_stored(tmp_path, without) is not None
+    assert find_stored(tmp_path, chosen()) is None
 
 
 def test_a_run_that_cannot_be_written_is_told_and_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
