@@ -1,6 +1,7 @@
 """A class, a grade and a number, from label file to held-out studies, with labels that are known in part."""
 
 import csv
+import shutil
 from pathlib import Path
 from statistics import fmean, median
 
@@ -15,6 +16,7 @@ from medfuse.domain import TargetPrediction
 from medfuse.heads.targets import read_out
 from medfuse.ingest.manifest import read_manifest
 from medfuse.model import checkpoint as checkpoints
+from medfuse.outputs import read_prediction
 from medfuse.phantom import PhantomTruth, StudyTruth, write_phantom
 
 pytestmark = pytest.mark.slow
@@ -141,3 +143,16 @@ def test_the_run_says_what_the_targets_cost(truth: tuple[Path, PhantomTruth]) ->
     assert float(rows[-1]["train/targets"]) < float(rows[0]["train/targets"])
     assert float(rows[-1]["validation/targets"]) > 0
     assert float(rows[-1]["train/findings"]) == 0
+
+
+def test_scores_hold_the_answers(truth: tuple[Path, PhantomTruth], tmp_path: Path) -> None:
+    folder, made = truth
+    shutil.copytree(folder / "studies" / made.studies[0].directory, tmp_path / "new")
+    assert medfuse("score", folder / "run", tmp_path / "new", "--output", tmp_path / "results") == 0
+    (row,) = csv.DictReader((tmp_path / "results" / "scores.csv").read_text().splitlines())
+    uid = made.studies[0].study_instance_uid
+    said = {one.name: one for one in read_prediction(tmp_path / "results" / uid / "prediction.json").targets}
+    assert tuple(said) == NAMES
+    assert row["target_sex"] == said["sex"].most_probable
+    assert row["target_lung size"] == said["lung size"].most_probable
+    assert float(row["target_lung volume"]) == pytest.approx(said["lung volume"].value, rel=1e-3)
