@@ -10,6 +10,7 @@ from medfuse.outputs.edited_seg import edited_segmentation, write_dicom, write_e
 from medfuse.outputs.json import prediction_json, prediction_schema, read_prediction, write_prediction
 from medfuse.outputs.measurements import SegmentMeasurement, measure
 from medfuse.outputs.nifti import write_nifti
+from medfuse.outputs.parametric_map import write_parametric_map
 from medfuse.outputs.registry import DEFAULT_OUTPUTS, OUTPUTS, Output, chosen_outputs
 from medfuse.outputs.review_sr import SignOff, review_sr, write_review_sr
 from medfuse.outputs.store import study_folder, write_study_outputs
@@ -37,6 +38,7 @@ __all__ = [
     "write_dicom_seg",
     "write_edited_segmentation",
     "write_nifti",
+    "write_parametric_map",
     "write_prediction",
     "write_review_sr",
     "write_study_outputs",

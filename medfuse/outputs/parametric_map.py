@@ -5,6 +5,7 @@ Slices on which a map is 0 throughout are left out, as in a DICOM SEG; one of th
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from medfuse.outputs.report_codes import NO_UNITS, declare_private_codes, privat
 from medfuse.outputs.source_grid import SourceGridError, place_sources
 from medfuse.outputs.source_header import carry_identity, templates_of
 from medfuse.outputs.source_references import SEGMENTATION, refer_to_sources
+from medfuse.storage import write_file
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -89,6 +91,31 @@ def parametric_map(
         names = (model.name, voxel_map.name)
         carry_identity(source_datasets[0], dataset, keep_encoding=all(map(str.isascii, names)))
     return dataset
+
+
+def write_parametric_map(
+    voxel_map: VoxelMap,
+    source_datasets: Sequence["Dataset"],
+    path: Path,
+    *,
+    model: ModelIdentity,
+    study_instance_uid: str | None = None,
+    series_instance_uid: str | None = None,
+) -> None:
+    """Write what `parametric_map` builds, whole or not at all.
+
+    Raises:
+        SourceGridError: The source headers cannot carry the map.
+        StorageError: The file could not be written.
+    """
+    dataset = parametric_map(
+        voxel_map,
+        source_datasets,
+        model=model,
+        study_instance_uid=study_instance_uid,
+        series_instance_uid=series_instance_uid,
+    )
+    write_file(path, lambda aside: dataset.save_as(aside, enforce_file_format=True))
 
 
 def _frames(voxel_map: VoxelMap) -> tuple[NDArray[np.uint16], NDArray[np.intp]]:

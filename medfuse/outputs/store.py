@@ -101,5 +101,7 @@ def _write_all(names: Sequence[str], result: StudyResult, folder: Path) -> list[
             left_out.setdefault(f"it failed with {type(error).__name__}", []).append(output.files)
     for detail, files in left_out.items():
         result.notes.append(f"{' and '.join(files)} {'is' if len(files) == 1 else 'are'} left out: {detail}")
-        _LOG.warning("study %s: %s", result.prediction.study_instance_uid, result.notes[-1])
+        # Of NIfTI studies nobody expects DICOM results: a line each would drown the others.
+        level = logging.WARNING if result.headers else logging.DEBUG
+        _LOG.log(level, "study %s: %s", result.prediction.study_instance_uid, result.notes[-1])
     return list(written)

@@ -29,7 +29,7 @@ from medfuse.domain import (
     VolumeGeometry,
     VoxelMap,
 )
-from medfuse.outputs import OUTPUTS, SegmentMeasurement, measure, result, write_study_outputs
+from medfuse.outputs import OUTPUTS, SegmentMeasurement, measure, result, write_parametric_map, write_study_outputs
 from medfuse.outputs.json import RESEARCH_USE
 from tests.contract.judges import as_a_viewer_reads, dciodvfy_errors, dcmtk
 from tests.unit.outputs import cases
@@ -257,6 +257,7 @@ def test_overlapping_segments_each_come_back_whole(write: Write) -> None:
     sources = cases.classic_series(geometry)
     folder = write(segmentation, sources)
     masks = as_a_viewer_reads(folder / "seg.dcm", sources)
+    assert pydicom.dcmread(folder / "seg.dcm").SegmentsOverlap == "YES"
     measured = measure(segmentation)
     seg = hd.seg.segread(folder / "seg.dcm")
     uids = [source.SOPInstanceUID for source in sources]
@@ -269,6 +270,18 @@ def test_overlapping_segments_each_come_back_whole(write: Write) -> None:
     for path in objects(folder).values():
         assert dciodvfy_errors(path) == [], path.name
     assert "overlaps" in (folder / "prediction.json").read_text()
+
+
+def test_a_map_of_an_explanation_is_written_by_itself(tmp_path: Path) -> None:
+    geometry = cases.grid(cases.oblique())
+    path = tmp_path / "maps" / "atrophy.dcm"
+    write_parametric_map(maps_on(geometry)[1], cases.classic_series(geometry), path, model=cases.MODEL)
+    assert dciodvfy_errors(path) == []
+    mapping = pydicom.dcmread(path).SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
+    assert (mapping.LUTExplanation, mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeMeaning) == (
+        "atrophy",
+        "Saliency",
+    )
 
 
 # The report

@@ -77,13 +77,15 @@ def test_the_label_map_is_on_the_part_that_its_key_names(tmp_path: Path, monkeyp
         write_study_outputs(scored, study, tmp_path / "out")
 
 
-def test_a_nifti_study_gets_no_dicom_seg_and_is_told(tmp_path: Path) -> None:
+def test_a_nifti_study_gets_no_dicom_seg_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     scored = cases.scored(segmentation=cases.label_map(cases.grid()))
     folder = write_study_outputs(scored, cases.study(nifti=True), tmp_path)
     assert names(folder) == ["prediction.json", "segmentation.nii.gz"]
     assert document(folder)["files"] == ["prediction.json", "segmentation.nii.gz"]
     (note,) = document(folder)["notes"]  # type: ignore[misc]
     assert note.startswith("seg.dcm and sr.dcm are left out: the source is NIfTI")
+    assert not caplog.records, "thousands of such studies are no thousands of warnings"
 
 
 def test_a_grid_that_no_source_image_is_on_gets_no_dicom_seg_and_is_told(tmp_path: Path, headers: Headers) -> None:
