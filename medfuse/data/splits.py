@@ -27,17 +27,19 @@ class SplitItem:
         study_instance_uid: Which study; unique among the items.
         patient_key: Studies of one patient stay together.
         stratum: What the splits should hold in equal parts, e.g. the labels in a row; may be empty.
+        unit: What stays together in a test set beyond the patient, e.g. the site; empty for the patient alone.
     """
 
     study_instance_uid: str
     patient_key: str
     stratum: str = ""
+    unit: str = ""
 
 
 def split_by_patient(
     rows: Sequence[SplitItem], *, folds: int, test_fold: int, validation_fraction: float, seed: int
 ) -> dict[str, Split]:
-    """Place every study; no patient is in two splits.
+    """Place every study; no patient is in two splits, and no unit both in the test set and beside it.
 
     The test sets of `test_fold` 0 to `folds - 1` partition the studies. Validation is taken from what is left.
 
@@ -56,7 +58,7 @@ def split_by_patient(
     """
     _check(rows, folds, test_fold, validation_fraction)
     ordered = sorted(rows, key=lambda row: (row.patient_key, row.study_instance_uid))
-    test = set(_folds(ordered, folds, seed)[test_fold])
+    test = set(_folds(ordered, folds, seed, by_unit=True)[test_fold])
     rest = [row for row in ordered if row.study_instance_uid not in test]
     validation = _validation(rest, validation_fraction, seed)
     splits: dict[str, Split] = {row.study_instance_uid: "train" for row in ordered}
@@ -78,16 +80,16 @@ def _validation(rest: list[SplitItem], fraction: float, seed: int) -> set[str]:
     return {uid for part in parts[: nearest.numerator] for uid in part}
 
 
-def _folds(rows: list[SplitItem], folds: int, seed: int) -> list[list[str]]:
-    """The study UIDs of each fold."""
+def _folds(rows: list[SplitItem], folds: int, seed: int, *, by_unit: bool = False) -> list[list[str]]:
+    """The study UIDs of each fold; of whole units, or of whole patients."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=derived_seed(seed, "folds") % 2**32)
-    groups = [row.patient_key for row in rows]
+    groups = [(row.unit if by_unit else "") or row.patient_key for row in rows]
     cuts = splitter.split(groups, _strata(rows, folds), groups)
     parts = [[rows[i].study_instance_uid for i in fold] for _, fold in cuts]
     if not all(parts):
-        raise UsageError(f"{len(set(groups))} patients do not fill {folds} folds; ask for fewer folds")
+        raise UsageError(f"{len(set(groups))} {_kind(rows)} do not fill {folds} folds; ask for fewer folds")
     return parts
 
 
@@ -112,6 +114,15 @@ def _check(rows: Sequence[SplitItem], folds: int, test_fold: int, validation_fra
     repeated = [uid for uid, n in uids.items() if n > 1]
     if repeated:
         raise UsageError(f"study {repeated[0]} stands in the table {uids[repeated[0]]} times; keep one row a study")
-    n_patients = len({row.patient_key for row in rows})
-    if n_patients < folds:
-        raise UsageError(f"{n_patients} patients cannot be cut into {folds} folds; use at most {n_patients} folds")
+    torn = [key for key, n in Counter(key for key, _ in {(row.patient_key, row.unit) for row in rows}).items() if n > 1]
+    if torn:
+        raise UsageError(
+            f"{len(torn)} patients have studies in more than one group that is to stay together; give each patient one"
+        )
+    groups = len({row.unit or row.patient_key for row in rows})
+    if groups < folds:
+        raise UsageError(f"{groups} {_kind(rows)} cannot be cut into {folds} folds; use at most {groups} folds")
+
+
+def _kind(rows: Sequence[SplitItem]) -> str:
+    return "groups" if any(row.unit for row in rows) else "patients"

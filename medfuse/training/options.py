@@ -21,6 +21,8 @@ class DataOptions:
         manifest: The manifest of `medfuse index`.
         folds: Number of folds; one is the test set.
         test_fold: Which one, from 0.
+        folds_by: Column of the manifest whose values stay together, e.g. `site`: a test fold is of whole sites, and of
+            one site where there are as many folds as sites. Null for folds of patients.
         validation_fraction: Share of the other studies that chooses the checkpoint and calibrates it.
         cache: Folder where prepared studies are kept for the next run or fold, and mapped into memory from; they hold
             the images of patients, so none is kept unless it is asked for.
@@ -31,6 +33,7 @@ class DataOptions:
     manifest: Path | None = None
     folds: int = 5
     test_fold: int = 0
+    folds_by: str | None = None
     validation_fraction: float = 0.125
     cache: Path | None = None
     shuffle_reports: bool = False

@@ -11,10 +11,10 @@ from medfuse.data.samples import Case
 from medfuse.data.shuffle import other_patients
 from medfuse.data.splits import SplitItem, split_by_patient
 from medfuse.domain.labels import LabelSet, TargetKind
-from medfuse.errors import CheckpointError, LabelLeakageError, ManifestError
+from medfuse.errors import CheckpointError, LabelLeakageError, ManifestError, UsageError
 from medfuse.ingest.manifest import ManifestRow, read_manifest
 from medfuse.storage import write_file
-from medfuse.training.options import TrainingPlan
+from medfuse.training.options import DataOptions, TrainingPlan
 
 SPLITS = ("train", "validation", "test")
 SPLIT_TABLE = "splits.csv"
@@ -60,13 +60,16 @@ def splits_of(rows: Sequence[ManifestRow], plan: TrainingPlan) -> dict[str, str]
     """Study UID -> its split, for every row of the manifest.
 
     Raises:
-        UsageError: There are too few patients for the folds.
+        UsageError: There are too few patients or groups for the folds, or a study lacks its group.
+        ManifestError: The manifest lacks the column of the groups.
     """
+    units = _units(rows, plan.data)
     items = [
         SplitItem(
             study_instance_uid=row.study_instance_uid,
             patient_key=row.patient_key,
             stratum=_stratum(row, plan.label_set),
+            unit=units.get(row.study_instance_uid, ""),
         )
         for row in rows
     ]
@@ -80,6 +83,18 @@ def splits_of(rows: Sequence[ManifestRow], plan: TrainingPlan) -> dict[str, str]
             seed=plan.seed,
         )
     )
+
+
+def _units(rows: Sequence[ManifestRow], data: DataOptions) -> dict[str, str]:
+    if data.folds_by is None or data.manifest is None:
+        return {}
+    from medfuse.evaluation.groups import NOT_KNOWN, Grouping, groups_of
+
+    units = groups_of(data.manifest, Grouping(column=data.folds_by))
+    lacking = sum(units.get(row.study_instance_uid, NOT_KNOWN) == NOT_KNOWN for row in rows)
+    if lacking:
+        raise UsageError(f"data.folds_by: {lacking} studies have nothing in the column {data.folds_by}; fill it in")
+    return units
 
 
 def _stratum(row: ManifestRow, label_set: LabelSet) -> str:

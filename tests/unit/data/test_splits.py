@@ -55,6 +55,43 @@ def test_rare_strata_are_spread_too() -> None:
     assert set(split(mixed)) == {row.study_instance_uid for row in mixed}
 
 
+def of_sites(n_sites: int, patients: int = 6) -> list[SplitItem]:
+    return [
+        SplitItem(study_instance_uid=f"1.{s}.{p}", patient_key=f"p{s}.{p}", stratum="ab"[p % 2], unit=f"site {s}")
+        for s in range(n_sites)
+        for p in range(patients)
+    ]
+
+
+def test_a_test_fold_of_sites_is_of_whole_sites_and_each_is_left_out_once() -> None:
+    rows = of_sites(4)
+    site = {row.study_instance_uid: row.unit for row in rows}
+    left_out = []
+    for fold in range(4):
+        splits = split(rows, folds=4, test_fold=fold)
+        sites = {site[uid] for uid, of in splits.items() if of == "test"}
+        assert len(sites) == 1
+        assert not sites & {site[uid] for uid, of in splits.items() if of != "test"}
+        assert {"train", "validation"} < set(splits.values())
+        left_out += sites
+    assert sorted(left_out) == sorted(set(site.values()))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (of_sites(3), "3 groups cannot be cut into 5 folds"),
+        (
+            [*of_sites(6), SplitItem(study_instance_uid="9", patient_key="p0.0", unit="site 1")],
+            "1 patients have studies",
+        ),
+    ],
+)
+def test_sites_that_cannot_be_left_out_are_refused(rows: list[SplitItem], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        split(rows)
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
