@@ -1,7 +1,8 @@
 """Grids: the model's grid over a study, and resampling between grids in world space.
 
-torch's `grid_sample` resamples about 2.5 times faster than SimpleITK and 13 times faster than MONAI's Spacing on
-two cores; torch is imported when it runs.
+Grids whose axes run alike are resampled one axis after the other (`medfuse.preprocess.separable`), others by torch's
+`grid_sample`, which is about 2.5 times faster than SimpleITK and 13 times faster than MONAI's Spacing on two cores;
+torch is imported when it runs.
 """
 
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medfuse.domain.geometry import Affine, VolumeGeometry
+from medfuse.preprocess.separable import TRUNCATE, resample_by_axes
 
 IDENTITY_TOLERANCE = 1e-4
 """Largest difference, in voxels, from an axis permutation up to which a grid is copied and not resampled."""
@@ -62,6 +64,9 @@ def resample(
     if copied is not None:
         return np.ascontiguousarray(copied, dtype=np.float32)
     if mode == "linear":
+        sampled = resample_by_axes(voxels, to_source, target.shape, _smoothing(to_source), outside)
+        if sampled is not None:
+            return sampled
         voxels = _smoothed(voxels, to_source)
     return _sample(voxels, to_source, target.shape, mode, outside)
 
@@ -146,7 +151,9 @@ def _smoothed(voxels: NDArray[Any], to_source: NDArray[np.float64]) -> NDArray[A
     sigma = _smoothing(to_source)
     if not sigma.any():
         return voxels
-    return np.asarray(ndimage.gaussian_filter(np.asarray(voxels, dtype=np.float32), sigma, mode="nearest", truncate=3))
+    return np.asarray(
+        ndimage.gaussian_filter(np.asarray(voxels, dtype=np.float32), sigma, mode="nearest", truncate=TRUNCATE)
+    )
 
 
 def _smoothing(to_source: NDArray[np.float64]) -> NDArray[np.float64]:
