@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +51,7 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Keep an input from the model: text, image, or a channel. May be repeated."),
     ] = None,
-    augmentations: Annotated[int, typer.Option(min=0, help="Average each answer over so many variants.")] = 0,
+    augmentations: Annotated[int, typer.Option(min=0, help="Average each answer with so many further views.")] = 0,
     rescore: Annotated[bool, typer.Option("--rescore", help="Score anew what RUN/predictions holds.")] = False,
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap resamples, by patient.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the resampling.")] = 0,
@@ -140,6 +141,8 @@ def measure(
     from medfuse.evaluation.groups import Grouping, groups_of
     from medfuse.evaluation.sites import check_unseen
 
+    if not isfinite(tolerance_mm):
+        raise UsageError(f"--tolerance-mm {tolerance_mm}: expected a number of millimetres")
     folders = _fold_folders(run)
     if "" not in folders and split != "test":
         raise UsageError(f"--split {split}: a cross-validation is measured on its test sets; give one of its folds")

@@ -34,7 +34,7 @@ class Subject:
         manifest_sha256: Hash of the manifest file, hex.
         without: Inputs that were kept from the model.
         shuffled_reports: Whether each study was read with the report of another patient.
-        augmentations: Number of test-time augmentations of each answer.
+        augmentations: Further views of each study that its answer is the mean over.
         point_rule: How the operating points were chosen on validation; empty: as the checkpoint has them.
     """
 
@@ -169,7 +169,7 @@ def _notes(subject: Subject, *, rejected: int, unfamiliar: int) -> tuple[str, ..
     if subject.shuffled_reports:
         notes.append("SHUFFLED REPORTS: each study was read with the report of another patient; this is a control")
     if subject.augmentations:
-        notes.append(f"AUGMENTED: each answer is the mean over {subject.augmentations} variants of the study")
+        notes.append(f"AUGMENTED: each answer is the mean of the study and {subject.augmentations} further views of it")
     if subject.point_rule:
         notes.append(f"OPERATING POINTS chosen on the validation split by the rule {subject.point_rule}")
     if unfamiliar:

@@ -235,7 +235,7 @@ def _of_segment(figures: SegmentFigures) -> dict[str, Estimate]:
     if figures.surface_dice is not None and figures.surface_dice.n:
         shown[f"surface Dice {figures.tolerance_mm:g} mm"] = figures.surface_dice
     if figures.volume_relative_error is not None and figures.volume_relative_error.n:
-        shown["volume error"] = figures.volume_relative_error
+        shown["relative volume error"] = figures.volume_relative_error
     if figures.detection is not None:
         shown |= {
             "lesions found": figures.detection.sensitivity,

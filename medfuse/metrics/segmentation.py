@@ -109,7 +109,7 @@ class SurfaceDistances:
 
     def surface_dice(self, tolerance_mm: float) -> float:
         """See `surface_dice`."""
-        if tolerance_mm < 0:
+        if not tolerance_mm >= 0:
             raise ValueError(f"a tolerance is 0 mm or more, not {tolerance_mm}")
         if self.empty is not None:
             return 1.0 if self.empty == "both" else 0.0

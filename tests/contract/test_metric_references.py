@@ -43,6 +43,7 @@ from medfuse.metrics.agreement import (
     macro_f1,
     quadratic_kappa,
 )
+from medfuse.metrics.bootstrap import resamples
 from medfuse.metrics.delong import auroc_covariance
 from medfuse.metrics.detection import Candidate, Detections, froc, froc_score
 from medfuse.metrics.weighted import (
@@ -265,6 +266,20 @@ def test_delong_of_patients_is_obuchowskis() -> None:
     apart = delong_test(np.tile(truth, 2), np.tile(first, 2), np.tile(second, 2))
     assert twice.standard_error == pytest.approx(once.standard_error, abs=1e-9)
     assert apart.standard_error < 0.75 * once.standard_error
+
+
+def test_the_variance_of_patients_is_that_of_a_bootstrap_of_patients() -> None:
+    """Each patient has a PRESENT and an ABSENT study that resemble one another: what they share makes no error."""
+    rng = np.random.default_rng(0)
+    shared = np.repeat(rng.normal(0, 2, 150), 2)
+    truth = np.tile([True, False], 150)
+    scores = shared + 0.8 * truth + rng.normal(0, 1, 300)
+    keys = [str(n // 2) for n in range(300)]
+    _, of_patients = auroc_covariance(truth, [scores], keys)
+    _, of_studies = auroc_covariance(truth, [scores])
+    drawn = np.concatenate([weighted_auroc(truth, scores)(part) for part in resamples(keys, draws=2000)])
+    assert of_patients[0, 0] == pytest.approx(drawn.var(), rel=0.15)
+    assert of_studies[0, 0] > 1.5 * drawn.var()
 
 
 def test_net_benefit_of_a_worked_example() -> None:
