@@ -14,7 +14,7 @@ endif
 STAMP := $(VENV)/.medfuse-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format review bench bench-dicom bench-negation bench-fusion bench-score bench-evaluation bench-phrase wheel clean
+.PHONY: help install demo test test-slow check format review bench bench-dicom bench-negation bench-fusion bench-score bench-score-speed bench-evaluation bench-phrase wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,9 @@ bench-negation: install ## Measure negation on the NegEx sentences (BENCH_FLAGS=
 
 bench-fusion: install ## Measure what fusion adds on the real hippocampus set: three rows, one table
 	$(BIN)/python tests/benchmarks/bench_fusion.py --output runs/bench-fusion
+
+bench-score-speed: install ## Measure studies an hour beside a plain MONAI pipeline (BENCH_FLAGS="--size quick --studies 2")
+	$(BIN)/python tests/benchmarks/bench_score_speed.py $(BENCH_FLAGS)
 
 bench-evaluation: install ## Measure the evaluation (BENCH_FLAGS="--run RUN --manifest FILE --output-dir DIR")
 	$(BIN)/python tests/benchmarks/bench_evaluation.py --part time --part references --part runs $(BENCH_FLAGS)
