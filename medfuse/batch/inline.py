@@ -33,7 +33,8 @@ class InlinePipeline:
         self._policy = policy
 
     def __enter__(self) -> "InlinePipeline":
-        self._network, self._model = self._factories.network()
+        self._network, facts = self._factories.network()
+        self._model: ModelFacts = facts
         self._read, _ = self._factories.reading()
         self._write, _ = self._factories.writing()
         return self

@@ -112,7 +112,7 @@ class ScoringSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._open.close()
+        self._open.__exit__(kind, error, traceback)
 
     def _lock(self, stack: contextlib.ExitStack) -> None:
         """Take the folder's lock, which the system drops when this process dies; Windows knows none."""

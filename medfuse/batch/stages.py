@@ -19,6 +19,7 @@ from medfuse.errors import StorageError, StudyError
 if TYPE_CHECKING:
     from medfuse.batch.gates import Policy
     from medfuse.batch.worker import Factory, Stage
+    from medfuse.explain import Explanation
     from medfuse.preprocess import PreparedStudy, Recipe
     from medfuse.preprocess.ranges import TrainingRanges
 
@@ -35,12 +36,14 @@ class ModelOptions:
         checkpoints: Run folders or checkpoints; several answer as one ensemble.
         device: `auto`, or what torch calls it.
         augmentations: Further views of each study, whose mean is the answer.
+        explains: Whether every answer is explained.
         more: Further arguments of `Predictor.from_checkpoint`, by name.
     """
 
     checkpoints: tuple[Path, ...]
     device: str = "auto"
     augmentations: int = 0
+    explains: bool = False
     more: tuple[tuple[str, Any], ...] = ()
 
 
@@ -92,10 +95,11 @@ class ReadStudy:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AnsweredStudy:
-    """A study with its answer, not written yet."""
+    """A study with its answer, and its explanation where one was asked for; not written yet."""
 
     study: Study
     scored: Scored
+    explanation: "Explanation | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +157,7 @@ def network_stage(options: ModelOptions) -> "tuple[Stage, ModelFacts]":
         CheckpointError: There is none, it is broken, or they differ.
         UsageError: The device is not there.
     """
+    from medfuse.batch.explaining import explained
     from medfuse.batch.fingerprints import files_hash
     from medfuse.inference import Predictor
     from medfuse.model import checkpoint as checkpoints
@@ -183,15 +188,17 @@ def network_stage(options: ModelOptions) -> "tuple[Stage, ModelFacts]":
             if line not in said:
                 said.add(line)
                 LOG.info("%s", line)
+        scored, explanation = explained(predictor, task.prepared, scored) if options.explains else (scored, None)
         quality = (*scored.prediction.quality, *task.flags)
         scored = replace(scored, prediction=replace(scored.prediction, quality=quality))
-        return AnsweredStudy(study=task.prepared.study, scored=scored)
+        return AnsweredStudy(study=task.prepared.study, scored=scored, explanation=explanation)
 
     return answer, facts
 
 
 def writing_stage(output: Path, outputs: tuple[str, ...] | None) -> "tuple[Stage, None]":
     """Build the stage that writes results."""
+    from medfuse.batch.explaining import write_beside
     from medfuse.outputs import study_folder, write_study_outputs
 
     more: dict[str, Any] = {} if outputs is None else {"outputs": outputs}
@@ -200,7 +207,9 @@ def writing_stage(output: Path, outputs: tuple[str, ...] | None) -> "tuple[Stage
         begun = time.perf_counter()
         prediction = task.scored.prediction
         refuse_protected(study_folder(output, prediction.study_instance_uid))
-        write_study_outputs(task.scored, task.study, output, **more)
+        folder = write_study_outputs(task.scored, task.study, output, **more)
+        if task.explanation is not None:
+            write_beside(task.explanation, task.study, folder)
         timings = {**prediction.timings, "save": time.perf_counter() - begun}
         return Scored(prediction=replace(prediction, timings=timings))
 

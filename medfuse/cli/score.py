@@ -58,6 +58,9 @@ def score(
     augmentations: Annotated[
         int, typer.Option(help="Further views of each study; the answer is their mean.", min=0)
     ] = 0,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what in each study spoke for its findings; takes many times longer.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Device of the model: auto, cpu, cuda.")] = "auto",
     engine: Annotated[
         str,
@@ -105,9 +108,12 @@ def score(
 
     names = _names(outputs)
     more = (("engine", engine), ("precision", precision))
-    model = ModelOptions(checkpoints=checkpoints, device=device, augmentations=augmentations, more=more)
+    model = ModelOptions(
+        checkpoints=checkpoints, device=device, augmentations=augmentations, explains=explain, more=more
+    )
     policy = _policy(gates, reject_flags)
-    settings = {"outputs": names, "augmentations": augmentations, "gates": dict(policy.actions), **dict(more)}
+    settings: dict[str, Any] = {"outputs": names, "augmentations": augmentations, "explain": explain, **dict(more)}
+    settings["gates"] = dict(policy.actions)
     options = SessionOptions(
         limits=_limits(study_seconds, study_memory), policy=policy, settings=settings, is_isolated=not one_process
     )
