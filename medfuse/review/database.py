@@ -161,4 +161,4 @@ def _cause(error: SQLAlchemyError) -> str:
         return type(error).__name__
     diagnosis = getattr(error.orig, "diag", None)
     said = getattr(diagnosis, "message_primary", None) or str(error.orig).splitlines()[0]
-    return f"{said}; check that the place is writable and has space"
+    return f"{said}; check that the place is writable and has space, or choose another"

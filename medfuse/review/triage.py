@@ -84,7 +84,7 @@ def uncertainty_of(finding: Finding) -> float:
         return 1.0
     point = _point(finding)
     room = 1 - point if finding.probability >= point else point
-    return 1.0 - abs(finding.probability - point) / room if room > 0 else 0.0
+    return 1.0 - abs(finding.probability - point) / room if room > 0 else 1.0
 
 
 def _order(

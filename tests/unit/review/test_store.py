@@ -147,11 +147,11 @@ def test_sqlite_runs_in_wal_with_full_sync(tmp_path: Path) -> None:
 
 
 def test_several_processes_and_threads_lose_nothing(tmp_path: Path) -> None:
-    writers = [writer(tmp_path, f"reader {n}", count=25, threads=3) for n in range(4)]
+    writers = [writer(tmp_path, f"reader {n}", count=20, threads=3) for n in range(3)]
     for each in writers:
         assert each.communicate()[1] == ""
     assert audit_reviews(ReviewStore(tmp_path).database, tmp_path).is_whole
-    assert sorted(rows(tmp_path)) == sorted((f"reader {n}", str(m)) for n in range(4) for m in range(25))
+    assert sorted(rows(tmp_path)) == sorted((f"reader {n}", str(m)) for n in range(3) for m in range(20))
 
 
 def test_one_store_serves_many_threads(tmp_path: Path) -> None:
