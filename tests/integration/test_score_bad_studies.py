@@ -4,23 +4,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-import torch
 
 from medfuse.cli.main import main
-from medfuse.domain import LabelSet, Modality
-from medfuse.model import ModelSpec, assemble
-from medfuse.model import checkpoint as checkpoints
-from medfuse.model.checkpoint import Checkpoint
 from medfuse.outputs import read_prediction, read_scores
-from medfuse.preprocess import ChannelRule, Recipe, Window
 from tests.integration import bad_studies
-
-LABELS = LabelSet(findings=("lesion",), segments=("organ",))
-RECIPE = Recipe(
-    channels=(ChannelRule(name="ct", modality=Modality.CT, window=Window(low=-1000, high=1000)),),
-    spacing_mm=(1, 1, 1),
-    size=(16, 16, 16),
-)
+from tests.integration.score_parts import write_checkpoint
 
 
 def medfuse(*words: object) -> int:
@@ -32,13 +20,7 @@ def medfuse(*words: object) -> int:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of random weights."""
-    torch.manual_seed(0)
-    spec = ModelSpec(text=None, fusion="concat", width=8, image_options={"features": (2, 4)})
-    folder = tmp_path_factory.mktemp("checkpoint") / "run"
-    checkpoints.save(
-        Checkpoint(name="made", label_set=LABELS, recipe=RECIPE, spec=spec), assemble(spec, LABELS, 1), folder
-    )
-    return folder
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "run")
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -51,6 +33,7 @@ def test_seven_bad_studies_have_seven_reasons(
     protected.mkdir(parents=True)
     protected.chmod(0o555)
     command = ("score", checkpoint, studies, "--output", output, "--study-seconds", 8)
+    command += ("--engine", "pytorch", "--precision", "fp32", "--outputs", "nifti,dicom_seg")
     try:
         assert medfuse(*command) == 1
     finally:
