@@ -179,10 +179,10 @@ def targets_of(rows: Sequence[ManifestRow], targets: Sequence[Target]) -> dict[s
     known = sorted({name for row in rows for name in row.targets})
     for target in targets:
         if target.name not in known:
+            there = f"it knows {', '.join(known)}" if known else f"it has no column {TARGET_PREFIX}<name>"
             raise ManifestError(
-                f"labels.targets names {target.name!r}, which the manifest has no value for; it has columns of "
-                f"{', '.join(known) or 'no targets'}: correct the name or index with a column {TARGET_PREFIX}"
-                f"{target.name} in --labels"
+                f"labels.targets names {target.name!r}, which the manifest has no value for; {there}: correct the "
+                f"name, or index with a column {TARGET_PREFIX}{target.name} in --labels"
             )
     return {
         row.study_instance_uid: {t.name: _number_in(row, t) for t in targets if t.name in row.targets} for row in rows

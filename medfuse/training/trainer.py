@@ -11,6 +11,7 @@ operating points, prediction sets and threshold of familiarity come from the val
 uninterrupted one: it goes on from the last whole epoch.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -30,8 +31,9 @@ from medfuse.data.collate import collate
 from medfuse.data.loaders import CaseSamples, EpochBatches
 from medfuse.data.prevalence import prevalence_of, shares_of, targets_in
 from medfuse.data.samples import Case
+from medfuse.domain.labels import Target
 from medfuse.domain.prediction import Rejected
-from medfuse.errors import CheckpointError, ConfigError
+from medfuse.errors import CheckpointError, ConfigError, ManifestError
 from medfuse.losses import Criterion, TargetLoss
 from medfuse.metrics.calibration import apply_temperature, fit_temperature
 from medfuse.metrics.operating_point import choose_operating_point
@@ -52,6 +54,8 @@ from medfuse.training.runtime import accelerator_for
 from medfuse.training.state import Progress
 from medfuse.training.studies import SPLIT_TABLE, Studies, check_start, parts_of, read_studies, splits_of, write_splits
 from medfuse.training.whole import answers
+
+LOG = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -304,7 +308,9 @@ class _Run:
         head = self.network.targets
         if head is None:
             return Criterion(options, prevalence, overlapping=label_set.overlapping)
-        head.fit(*targets_in(training, label_set.targets))
+        values, known = targets_in(training, label_set.targets)
+        _check_known(label_set.targets, values, known)
+        head.fit(values, known)
         shares = shares_of(training, label_set.targets) if options.target_balance == "inverse" else None
         losses = TargetLoss(label_set.targets, head.deviation, shares)
         return Criterion(options, prevalence, losses, overlapping=label_set.overlapping)
@@ -318,6 +324,24 @@ class _Run:
         ]
         if regions is not None and volumes:
             regions.fit(torch.tensor(volumes))
+
+
+def _check_known(targets: Sequence[Target], values: Tensor, known: Tensor) -> None:
+    """See that the training studies teach every target; a class that none of them has is told.
+
+    Raises:
+        ManifestError: None of them knows a target.
+    """
+    for position, target in enumerate(targets):
+        seen = values[known[:, position], position]
+        if not len(seen):
+            raise ManifestError(
+                f"no study of the train split knows target {target.name!r}; label more studies, or leave it out of "
+                "labels.targets"
+            )
+        never = [name for number, name in enumerate(target.classes) if number not in seen]
+        if never:
+            LOG.warning("target %s: no study of the train split is %s, so it cannot be learnt", target.name, never)
 
 
 def _voxels(truth: NDArray[np.uint8], segments: int, overlapping: bool) -> list[float]:

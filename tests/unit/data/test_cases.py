@@ -124,9 +124,9 @@ def test_targets_are_numbers_where_they_are_known() -> None:
 
 
 def test_targets_that_the_manifest_lacks_and_values_that_are_none_are_refused_with_their_study() -> None:
-    with pytest.raises(ManifestError, match=r"labels\.targets names 'grade'.* it has columns of age: .*target_grade"):
+    with pytest.raises(ManifestError, match=r"labels\.targets names 'grade'.* it knows age: .*target_grade"):
         targets_of([told("1", age="61")], (GRADE,))
-    with pytest.raises(ManifestError, match="no targets: correct"):
+    with pytest.raises(ManifestError, match="it has no column target_<name>: correct"):
         targets_of([told("1")], (GRADE,))
     with pytest.raises(
         ManifestError, match=r"target_grade of study 1\.2\.9: expected one of low, middle, high, found 'IV'"

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from medfuse.data.augment import AugmentOptions
 from medfuse.data.samples import Case
 from medfuse.domain import Target, TargetKind
-from medfuse.errors import CheckpointError, ConfigError
+from medfuse.errors import CheckpointError, ConfigError, ManifestError
 from medfuse.preprocess import ChannelRule, Recipe
 from medfuse.training.loop import Losses, Validation, learning_rate
 from medfuse.training.options import DataOptions, TrainingOptions, TrainingPlan
@@ -239,3 +239,16 @@ def test_a_broken_curve_is_named(tiny_bert: Path, tmp_path: Path) -> None:
     (tmp_path / "losses.csv").write_text("epoch,loss\n0,1.0\n")
     with pytest.raises(CheckpointError, match=r"losses\.csv is no loss curve"):
         run(tiny_bert, tmp_path, Watch(), resume=True)
+
+
+def test_a_target_that_no_training_study_knows_is_refused_and_a_class_that_none_has_is_told(
+    tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = dataclasses.replace(make_plan(tiny_bert), label_set=dataclasses.replace(LABELS, targets=TARGETS))
+    known = [with_targets(case, n % 2) for n, case in enumerate(TRAINING)]
+    _Run(plan, tmp_path, Watch(), known, VALIDATION)
+    assert "target grade: no study of the train split is ['2', '3']" in caplog.text
+    assert "target subtype: no study of the train split is ['a', 'c']" in caplog.text
+    nothing = [dataclasses.replace(case, targets={"subtype": 0.0, "grade": 0.0}) for case in TRAINING]
+    with pytest.raises(ManifestError, match="no study of the train split knows target 'age'"):
+        _Run(plan, tmp_path, Watch(), nothing, VALIDATION)
