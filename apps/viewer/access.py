@@ -1,4 +1,4 @@
-"""Who sits before the screen: a login where the review has a users file, else one local reader who signs with a name."""
+"""Who sits before the screen: a login where the review has a users file, else a local reader who signs with a name."""
 
 import time
 

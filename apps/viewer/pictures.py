@@ -181,7 +181,7 @@ def label_set(names: Sequence[str], known: Sequence[Mask]) -> tuple[Segment, ...
 
 
 def _picture(choice: SeriesChoice) -> Picture:
-    """Missing slices are interpolated, since a model may have been allowed to read the series so; the reader is told."""
+    """Missing slices are interpolated, as a model may have been allowed to read the series so; the reader is told."""
     volume = read_volume(choice.series, fill_gaps=True)
     image = display_image(volume, choice.series.modality)
     return Picture(image=image, geometry=volume.geometry, provenance=volume.provenance)

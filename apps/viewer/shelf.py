@@ -3,13 +3,14 @@
 A key that is being made is waited for, so that two sessions never read the same DICOM files twice.
 """
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from medfuse.errors import MedfuseError
+from medfuse.errors import MedfuseError, UsageError
 
 
 class Shelf:
@@ -45,11 +46,12 @@ class Shelf:
     def _make(self, key: Hashable, future: Future[Any], make: Callable[[], Any]) -> None:
         try:
             future.set_result(make())
-        except BaseException as error:
-            with self._lock:
-                if self._kept.get(key) is future:
-                    del self._kept[key]
-            future.set_exception(error)
+        finally:
+            if not future.done():
+                with self._lock:
+                    if self._kept.get(key) is future:
+                        del self._kept[key]
+                future.set_exception(sys.exception() or UsageError("nothing was made"))
 
 
 def _quietly(make: Callable[[], Any]) -> None:

@@ -51,9 +51,8 @@ HOSTILE_INPUT = f"former smoker {EVIL} **not bold** [link](http://example.org) $
 def write_scored_folder(directory: Path) -> Path:
     """A folder of results over studies beside it; returns the folder.
 
-    The first study has two series, and a prior: the second one, of the same patient. That is of a leaky model and has no
-    report; the source of the third is not on the disk, the fourth is
-    rejected, the last has a hostile report.
+    The first study has two series, and a prior: the second one, of the same patient. That is of a leaky model and has
+    no report; the source of the third is not on the disk, the fourth is rejected, the last has a hostile report.
     """
     results = directory / "results"
     sources = {}

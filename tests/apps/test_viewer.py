@@ -1,4 +1,4 @@
-"""The dashboard's logic, through Streamlit's AppTest: open, decide, sign off, amend, hostile text, every error state."""
+"""The dashboard's logic, through Streamlit's AppTest: open, decide, sign off, amend, hostile text, error states."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from medfuse.domain import LabelValue, ReviewKind, Shown, Verdict
 from medfuse.errors import StorageError
-from medfuse.review import CaseStatus, ReadingRoom, ReviewStore, WorklistFilter, local_reader, open_room
+from medfuse.review import CaseStatus, ReadingRoom, ReviewStore, WorklistFilter, local_reader
 from tests.apps.scored_folder import EVIL, FIRST, HOSTILE, SECOND, THIRD
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:streamlit.*")

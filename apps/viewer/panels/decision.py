@@ -1,6 +1,7 @@
 """A reader's decisions: one click saves one, with the value and the comment that stand beside it; then the sign-off."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import streamlit as st
@@ -25,7 +26,11 @@ from medfuse.review import Case, Reading, readable
 AGREE, DISAGREE, UNSURE = Verdict.ACCEPTED, Verdict.REJECTED, Verdict.UNSURE
 WORDS = {AGREE: "agrees", DISAGREE: "disagrees", UNSURE: "unsure"}
 _LABELS = {AGREE: "Agree", DISAGREE: "Disagree", UNSURE: "Unsure"}
-_TIPS = {AGREE: "The model is right about the", DISAGREE: "The model is wrong about the", UNSURE: "Cannot tell about the"}
+_TIPS = {
+    AGREE: "The model is right about the",
+    DISAGREE: "The model is wrong about the",
+    UNSURE: "Cannot tell about the",
+}
 _VALUES = (LabelValue.PRESENT, LabelValue.ABSENT, LabelValue.UNCERTAIN)
 _AS_DECIDED = ""
 _WHOLE = "whole"
@@ -115,6 +120,16 @@ def history(reviews: Sequence[Review]) -> None:
         html.draw([html.tag("table", "".join(rows), classes="mf-history")])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """What one form asks: about what, in which words, on which answer of the model, under which key."""
+
+    subject: Subject
+    words: str
+    finding: Finding | None
+    key: str
+
+
 def _form(
     session: Session,
     case: Case,
@@ -126,23 +141,16 @@ def _form(
     finding: Finding | None = None,
 ) -> None:
     key = f"{case.handle}/{subject.kind.value}/{subject.name}"
+    asked = _Question(subject=subject, words=words, finding=finding, key=key)
     standing = _standing_of(session, case, subject)
     row = st.form(f"form/{key}", border=False, enter_to_submit=False)
     with row, st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
-        for choice in verdicts or values:
-            is_verdict = isinstance(choice, Verdict)
-            _button(session, case, subject, words, choice if is_verdict else None, "" if is_verdict else choice, finding, key, standing)
-        if verdicts and values:
-            st.selectbox(
-                f"Right value of the {words}",
-                [_AS_DECIDED, *values],
-                key=f"value/{key}",
-                format_func=lambda value: readable(str(value).lower()) if value else "value",
-                label_visibility="collapsed",
-                width=98,
-            )
-        elif verdicts and subject.kind is SubjectKind.TARGET:
-            st.text_input(f"Right value of the {words}", key=f"value/{key}", placeholder="value", label_visibility="collapsed", width=80)
+        for verdict in verdicts:
+            _button(session, case, asked, standing, verdict=verdict)
+        for value in () if verdicts else values:
+            _button(session, case, asked, standing, value=value)
+        if verdicts:
+            _value(asked, values)
         st.text_input(
             f"Comment on the {words}",
             key=f"comment/{key}",
@@ -153,42 +161,55 @@ def _form(
     _told(session, case, subject, standing)
 
 
+def _value(asked: _Question, values: Sequence[str]) -> None:
+    """Where the right value is told, for a subject that has one: chosen among `values`, or a number."""
+    label = f"Right value of the {asked.words}"
+    if values:
+        st.selectbox(
+            label,
+            [_AS_DECIDED, *values],
+            key=f"value/{asked.key}",
+            format_func=lambda value: readable(str(value).lower()) if value else "value",
+            label_visibility="collapsed",
+            width=98,
+        )
+    elif asked.subject.kind is SubjectKind.TARGET:
+        st.text_input(label, key=f"value/{asked.key}", placeholder="value", label_visibility="collapsed", width=80)
+
+
 def _button(
     session: Session,
     case: Case,
-    subject: Subject,
-    words: str,
-    verdict: Verdict | None,
-    value: str,
-    finding: Finding | None,
-    key: str,
+    asked: _Question,
     standing: Review | None,
+    *,
+    verdict: Verdict | None = None,
+    value: str = "",
 ) -> None:
     """One button of a form: a verdict, or a value where there is nothing to agree with."""
     is_standing = standing is not None and (standing.verdict is verdict if verdict else standing.value == value)
-    tip = f"{_TIPS[verdict]} {words}" if verdict else f"{words}: {value.lower()}"
+    tip = f"{_TIPS[verdict]} {asked.words}" if verdict else f"{asked.words}: {value.lower()}"
     st.form_submit_button(
         _LABELS[verdict] if verdict else value.capitalize(),
-        key=f"{verdict.value if verdict else value}/{key}",
+        key=f"{verdict.value if verdict else value}/{asked.key}",
         help=tip if session.may_decide else _needs_name(),
         type="primary" if is_standing else "secondary",
         disabled=not session.may_decide,
         on_click=_save,
-        args=(session, case, subject, verdict, value, finding, key),
+        args=(session, case, asked, verdict, value),
     )
 
 
-def _save(
-    session: Session, case: Case, subject: Subject, verdict: Verdict | None, value: str, finding: Finding | None, key: str
-) -> None:
+def _save(session: Session, case: Case, asked: _Question, verdict: Verdict | None, value: str) -> None:
     """Keep the decision; what was typed is cleared only once it is kept."""
-    comment = str(st.session_state.get(f"comment/{key}", ""))
-    told = value or str(st.session_state.get(f"value/{key}", "") or "").strip() or _implied(finding, verdict)
+    comment = str(st.session_state.get(f"comment/{asked.key}", ""))
+    chosen = str(st.session_state.get(f"value/{asked.key}", "") or "").strip()
+    told = value or chosen or _implied(asked.finding, verdict)
 
     def act(token: str, seconds: float) -> Review:
         return session.desk.decide(
             case.handle,
-            subject,
+            asked.subject,
             verdict,
             value=told,
             comment=comment,
@@ -198,10 +219,10 @@ def _save(
             key=token,
         )
 
-    if state.keep(case.handle, subject, act, content=(verdict, told, comment)):
-        st.session_state[f"comment/{key}"] = ""
-        if f"value/{key}" in st.session_state:
-            st.session_state[f"value/{key}"] = _AS_DECIDED
+    if state.keep(case.handle, asked.subject, act, content=(verdict, told, comment)):
+        st.session_state[f"comment/{asked.key}"] = ""
+        if f"value/{asked.key}" in st.session_state:
+            st.session_state[f"value/{asked.key}"] = _AS_DECIDED
 
 
 def _implied(finding: Finding | None, verdict: Verdict | None) -> str:
@@ -274,7 +295,9 @@ def _told(session: Session, case: Case, subject: Subject, standing: Review | Non
 def _signed(session: Session, case: Case, own: Reading | None) -> None:
     parts = _notice(case, _WHOLE)
     if own and own.signed:
-        line = f"Signed off {_clock(own.signed.created_at, '%d %b %H:%M')}" + (", amended since" if own.is_amended else "")
+        line = f"Signed off {_clock(own.signed.created_at, '%d %b %H:%M')}" + (
+            ", amended since" if own.is_amended else ""
+        )
         parts.append(html.tag("span", html.text(line)))
     if own:
         how = ", read blind first" if own.was_blind else ""
@@ -296,7 +319,11 @@ def _notice(case: Case, subject: Subject | str) -> list[str]:
 
 def _said(review: Review) -> str:
     """What a review says, in a few words."""
-    kinds = {ReviewKind.SIGN_OFF: "signed off", ReviewKind.WITHDRAWAL: "took it back", ReviewKind.REVEAL: "saw the model"}
+    kinds = {
+        ReviewKind.SIGN_OFF: "signed off",
+        ReviewKind.WITHDRAWAL: "took it back",
+        ReviewKind.REVEAL: "saw the model",
+    }
     words = [kinds.get(review.kind, "")]
     words.append(WORDS[review.verdict] if review.verdict else "")
     words.append(readable(review.value.lower()))

@@ -92,9 +92,7 @@ Beside = tuple[str, SeriesChoice, str]
 """A series to show beside: the handle of its case, the series, and what a person calls it."""
 
 
-def _beside(
-    session: Session, case: Case, choices: tuple[SeriesChoice, ...], chosen: SeriesChoice
-) -> Beside | None:
+def _beside(session: Session, case: Case, choices: tuple[SeriesChoice, ...], chosen: SeriesChoice) -> Beside | None:
     """What the reader chose to see beside: another series, or an earlier study of the same patient."""
     others = {f"beside: {one.label}": one for one in choices if one is not chosen}
     priors = {f"prior: {row.title}": row for row in session.desk.priors(case.handle)}

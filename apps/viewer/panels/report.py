@@ -43,7 +43,11 @@ def show(
 
 @st.fragment
 def _fragment(
-    reports: Sequence[Report], prediction: Prediction | None, lexicon: Lexicon | None, segments: Sequence[str], handle: str
+    reports: Sequence[Report],
+    prediction: Prediction | None,
+    lexicon: Lexicon | None,
+    segments: Sequence[str],
+    handle: str,
 ) -> None:
     finding = _chosen(prediction, handle)
     marked = report_marks(reports, prediction, lexicon=lexicon, finding=finding, segments=segments)

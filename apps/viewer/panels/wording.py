@@ -28,12 +28,16 @@ def call(finding: Finding) -> str:
 def basis(finding: Finding) -> str:
     """What the figure means, and what the word rests on."""
     if finding.calibrated:
-        meaning = f"{_likelihood(finding.probability)}: about {_of_ten(finding.probability)} studies scored like this have it"
+        meaning = (
+            f"{_likelihood(finding.probability)}: about {_of_ten(finding.probability)} studies scored like this have it"
+        )
     else:
         meaning = "a score, not a probability: it was not calibrated"
     if finding.operating_point is None:
         return f"{meaning}; no threshold"
-    side = "" if finding.prediction_set is None or call(finding) in {"present", "absent"} else ", either way not ruled out"
+    side = (
+        "" if finding.prediction_set is None or call(finding) in {"present", "absent"} else ", either way not ruled out"
+    )
     return f"{meaning}; threshold {finding.operating_point:.2f}{side}"
 
 
@@ -45,7 +49,7 @@ def cautions(prediction: Prediction) -> list[tuple[str, str]]:
             (
                 "warning",
                 "This study is unlike those that the model was trained on "
-                f"(distance {prediction.familiarity.distance:.1f}, usual up to {prediction.familiarity.threshold:.1f}). "
+                f"(distance {prediction.familiarity.distance:.1f}, usual to {prediction.familiarity.threshold:.1f}). "
                 "Its figures may not hold here.",
             )
         )

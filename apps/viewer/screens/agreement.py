@@ -20,7 +20,12 @@ def show(session: Session) -> None:
         st.button("Worklist", icon=":material/list:", key="close", shortcut="W", on_click=state.leave)
         html.draw([html.tag("span", "Agreement", classes="mf-title")], inline=True)
         window = st.segmented_control(
-            "Over time", list(_WINDOWS), default="the whole span", key="window", label_visibility="collapsed", required=True
+            "Over time",
+            list(_WINDOWS),
+            default="the whole span",
+            key="window",
+            label_visibility="collapsed",
+            required=True,
         )
         st.space("stretch")
         header.statement()
@@ -32,7 +37,10 @@ def show(session: Session) -> None:
         html.notice("error", f"The agreement cannot be shown: {error}")
         return
     if not told.pairs:
-        html.notice("info", "There is nothing to compare yet: two readers, or a reader and the model, have to decide on the same studies.")
+        html.notice(
+            "info",
+            "There is nothing to compare yet: two readers, or a reader and the model, have to decide on one study.",
+        )
     _figures(told)
     left, right = st.columns(2, gap="medium")
     with left, st.container(key="disagreements", border=True):

@@ -96,9 +96,11 @@ def _filter(choices: Choices) -> WorklistFilter:
         sure = st.selectbox("The model is", list(_SURE), key="filter/sure")
         flags = st.multiselect("With all of these flags", choices.flags, key="filter/flags", placeholder="any")
         reviewer = st.selectbox("Read by", [_EVERYBODY, *choices.reviewers], key="filter/reviewer")
-        project = st.selectbox("Project", ["", *choices.projects], key="filter/project", format_func=lambda p: p or "all")
-        decided = _days(st.date_input("Decided from, to", value=(), key="filter/decided"))
-        scored = _days(st.date_input("Scored from, to", value=(), key="filter/scored"))
+        project = st.selectbox(
+            "Project", ["", *choices.projects], key="filter/project", format_func=lambda p: p or "all"
+        )
+        decided = _days(st.date_input("Decided from, to", value=[], key="filter/decided"))
+        scored = _days(st.date_input("Scored from, to", value=[], key="filter/scored"))
     return WorklistFilter(
         text=text,
         statuses=frozenset(statuses),

@@ -417,7 +417,7 @@ function keyed(event) {
 
 window.addEventListener("keydown", (event) => {
   if (event.target.matches?.("input[type=range], select") && event.key.startsWith("Arrow")) return;
-  const isPressingButton = event.target.matches?.("button, input, select") && [" ", "Enter"].includes(event.key);
+  const isPressingButton = event.target.matches?.("button, input[type=checkbox], select") && [" ", "Enter"].includes(event.key);
   if (isPressingButton) return;
   keyed(event);
   if (PAGE_KEYS.has(event.key.toLowerCase()) && !event.ctrlKey && !event.metaKey) {
