@@ -29,6 +29,7 @@ from medfuse.domain import (
     VolumeGeometry,
     VoxelMap,
 )
+from medfuse.ingest import find_studies, read_segmentation, read_volume
 from medfuse.outputs import OUTPUTS, SegmentMeasurement, measure, result, write_parametric_map, write_study_outputs
 from medfuse.outputs.json import RESEARCH_USE
 from tests.contract.judges import as_a_viewer_reads, dciodvfy_errors, dcmtk
@@ -421,6 +422,37 @@ def test_the_page_inside_is_the_page_beside(write: Write) -> None:
     inside = pydicom.dcmread(folder / "result-pdf.dcm")
     assert page.startswith(b"%PDF-")
     assert inside.EncapsulatedDocument[: inside.EncapsulatedDocumentLength] == page
+    assert inside.EncapsulatedDocumentLength == len(page)
     assert len(inside.EncapsulatedDocument) % 2 == 0
     assert (inside.MIMETypeOfEncapsulatedDocument, inside.BurnedInAnnotation) == ("application/pdf", "NO")
     assert len(inside.SourceInstanceSequence) == geometry.shape[2]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("folder", ["ct-dicom", "brain-mr-dicom", "lidc-dicom"])
+def test_others_accept_the_objects_of_real_studies(tmp_path: Path, shared_data: Path, folder: str) -> None:
+    """The largest series of the first study, with a ball drawn in its middle; pixels are read from the files."""
+    study = find_studies(shared_data / folder).studies[0]
+    series = max(study.series, key=lambda one: one.acquisition.n_slices or len(one.files))
+    volume = read_volume(series)
+    geometry = volume.geometry
+    index = np.indices(geometry.shape).transpose(1, 2, 3, 0) - np.array(geometry.shape) // 2
+    away_mm = np.linalg.norm(index * geometry.affine.spacing_mm, axis=-1)
+    labels = (away_mm <= 20).astype(np.uint8)
+    segments = (Segment(number=1, name="nodule"),)
+    said = dataclasses.replace(full_prediction(), study_instance_uid=study.study_instance_uid)
+    scored = Scored(
+        prediction=said,
+        segmentation=Segmentation(label_map=labels, geometry=geometry, segments=segments),
+        segmentation_series_uid=series.key,
+    )
+    results = write_study_outputs(scored, study, tmp_path, OUTPUTS.names())
+    found = objects(results)
+    assert set(found) == {"seg.dcm", "sr.dcm", "key-slice-1.dcm", "result-pdf.dcm"}
+    for path in found.values():
+        assert dciodvfy_errors(path) == [], path.name
+        dcmtk("dcmdump", path)
+    np.testing.assert_array_equal(read_segmentation(found["seg.dcm"], geometry).label_map, labels)
+    (group,) = hd.sr.srread(found["sr.dcm"]).content.get_volumetric_roi_measurement_groups()
+    mean = next(value for (_, derivation), (value, _) in numbers(group).items() if derivation == "Mean")
+    assert mean == pytest.approx(float(volume.voxels[labels == 1].mean(dtype=np.float64)), rel=1e-4)
