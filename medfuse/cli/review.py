@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medfuse.bundled import apps_directory, bundle_root
+from medfuse.bundled import apps_directory, bundle_root, configs_directory
 from medfuse.errors import UsageError
 
 if TYPE_CHECKING:
@@ -140,9 +140,12 @@ def review(
 
     writes = export is not None or export_labels is not None
     decisions = None if writes else output
-    _keep_lexicon(place, decisions or decisions_folder(place), findings)
+    if findings is not None and place.exists():
+        _keep_lexicon(decisions or decisions_folder(place), findings)
     room = open_room(place, decisions=decisions, database=database, users=users, blind=blind)
     room.refresh()
+    if findings is None:
+        _keep_known_terms(room)
     n_studies, decisions = room.n_listed, room.decisions
     if writes:
         is_whole = _write(room, export, output, export_labels, unsigned=unsigned)
@@ -184,14 +187,26 @@ def _target(export: Export) -> str:
     return "folder" if export is Export.SR else "file"
 
 
-def _keep_lexicon(place: Path, decisions: Path, findings: Path | None) -> None:
+def _keep_lexicon(decisions: Path, findings: Path) -> None:
     """Keep what findings are called where the dashboard finds it."""
-    if findings is None or not place.exists():
-        return
     from medfuse.config.lexicon import load_lexicon
     from medfuse.review.room_files import keep_lexicon
 
     keep_lexicon(decisions, load_lexicon(findings))
+
+
+def _keep_known_terms(room: "ReadingRoom") -> None:
+    """Keep the terms that medfuse ships for the model's findings, unless a lexicon was given before."""
+    from medfuse.config.lexicon import load_lexicon
+    from medfuse.ingest.reports.lexicon import Lexicon
+    from medfuse.review.room_files import keep_lexicon, kept_lexicon
+
+    if kept_lexicon(room.decisions) is not None:
+        return
+    shipped = [load_lexicon(path) for path in sorted((configs_directory() / "labels").glob("*.yaml"))]
+    known = {name: lexicon.findings[name] for lexicon in shipped for name in room.findings if name in lexicon.findings}
+    if known:
+        keep_lexicon(room.decisions, Lexicon(findings=known))
 
 
 def _write(

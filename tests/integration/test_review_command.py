@@ -172,6 +172,16 @@ def test_what_was_decided_is_written_as_files(
     assert '"final"' in (out / "reviews.json").read_text()
 
 
+def test_findings_of_a_model_are_looked_for_by_all_their_names(tmp_path: Path) -> None:
+    with ScoreTable(tmp_path / "scores.csv", LabelSet(findings=("nodule", "my_own"))) as table:
+        table.append(Rejected(study_instance_uid="1.2", accession_number="A", reason="MIXED_PATIENTS", detail="two"))
+    assert run("review", str(tmp_path), "--export", "csv", "--output", str(tmp_path / "out.csv")) == 0
+    lexicon = open_room(tmp_path).lexicon
+    assert lexicon is not None
+    assert len(lexicon.findings["nodule"].terms) > 1
+    assert lexicon.findings["my_own"].terms == {"en": ("my own",)}
+
+
 def test_an_audit_finds_the_first_row_that_was_changed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     decided(results)
     assert run("audit", str(results)) == 0

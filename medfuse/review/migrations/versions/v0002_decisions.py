@@ -49,6 +49,7 @@ def upgrade() -> None:
     _create_decisions()
     _create_worklist()
     _create_details()
+    _create_memberships()
     _create_work()
     decisions = sa.Table("decisions", sa.MetaData(), autoload_with=connection)
     reviews = sa.Table("reviews", sa.MetaData(), autoload_with=connection)
@@ -174,6 +175,9 @@ def _create_details() -> None:
         sa.Column("flag", sa.String(64), primary_key=True),
     )
     op.create_index("worklist_flags_by_flag", "worklist_flags", ["flag"])
+
+
+def _create_memberships() -> None:
     op.create_table(
         "worklist_measures",
         sa.Column(
