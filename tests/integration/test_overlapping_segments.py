@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from medfuse.cli.main import main
+from medfuse.domain import Segmentation
 from medfuse.inference import Predictor
+from medfuse.ingest.dicom.seg import read_overlapping_seg
 from medfuse.ingest.manifest import read_manifest, study_of
+from medfuse.outputs import read_prediction
 from medfuse.phantom import write_phantom
 
 pytestmark = pytest.mark.slow
@@ -90,7 +93,13 @@ def test_studies_are_scored_and_evaluated_as_any_other(root: Path, tmp_path: Pat
     for folder in studies:
         shutil.copytree(folder, tmp_path / "new" / folder.name)
     assert medfuse("score", root / "run", tmp_path / "new", "--output", tmp_path / "results") == 0
-    assert len(list((tmp_path / "results").rglob("segmentation.nii.gz"))) == 3
+    written = list((tmp_path / "results").rglob("seg.dcm"))
+    assert written
+    for path in written:
+        volumes = {one.name: one.volume_mm3 for one in read_prediction(path.parent / "prediction.json").segment_volumes}
+        labels, overlaps, grid, segments = read_overlapping_seg(path)
+        made = Segmentation(label_map=labels, geometry=grid, segments=segments, overlaps=overlaps)
+        assert {one.name: made.volume_mm3(one) for one in made.segments} == pytest.approx(volumes, rel=1e-4)
     report = tmp_path / "report.json"
     manifest = root / "manifest.csv"
     assert medfuse("evaluate", root / "run", "--manifest", manifest, "--output", report, "--draws", 20) == 0
