@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,11 +32,10 @@ def as_server_user(*command: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     if not (PROGRAMS["initdb"] and PROGRAMS["pg_ctl"]):
         pytest.skip("PostgreSQL's server is not installed")
-    folder = Path("/tmp") / f"medfuse-pg-{os.getpid()}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="medfuse-pg-"))  # the server's user cannot enter pytest's own folders
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, USER)
