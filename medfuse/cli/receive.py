@@ -126,7 +126,8 @@ def scorer(checkpoint: Path, results: Path, device: str) -> "Iterator[Score]":
     """
     from medfuse.batch import ModelOptions, StageFactories
 
-    factories = StageFactories.of(ModelOptions(checkpoints=(checkpoint,), device=device), results, None)
+    fastest = (("engine", "auto"), ("precision", "auto"))
+    factories = StageFactories.of(ModelOptions(checkpoints=(checkpoint,), device=device, more=fastest), results, None)
     with StudyScorer(factories, results) as score:
         yield score
 

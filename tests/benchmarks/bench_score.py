@@ -1,6 +1,6 @@
 """What batch scoring costs and survives: a study in a short and in a long run, and `kill -9` at random moments.
 
-    python tests/benchmarks/bench_score.py [--part cost] [--part kill] [--checkpoint RUN] [--json FILE]
+    python tests/benchmarks/bench_score.py [--part cost] [--part kill] [--part large] [--checkpoint RUN] [--json FILE]
 
 Both parts score the hippocampus studies of the shared data, copied under UIDs of their own as often as it takes, by the
 command line itself. Without --checkpoint the network has random weights and the size of the hippocampus config's.
@@ -13,6 +13,9 @@ of the run (proportional set size, which counts a shared page once). Targets: th
 evenly, half of them some studies after the first new result; then it runs to its end. Its results are compared with
 those of an undisturbed run. Target: exactly 100, equal but for times and the UIDs that follow from them, none written
 twice.
+
+`large`: one CT of 512x512x1,000 voxels on a grid of 1.5 mm, by a small network. Target: at most 8 GiB, all processes
+together.
 """
 
 import argparse
@@ -43,6 +46,7 @@ from rich.table import Table
 CHECKOUT = Path(__file__).resolve().parents[2]
 SHORT, LONG = 10, 1000
 KILLED, KILLS = 100, 30
+LARGE_GIB = 8.0
 _SAMPLE_S = 0.5
 _FROM_TIME = ("created_at", "timings")
 
@@ -67,6 +71,7 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=LONG, help="studies of the long run")
     parser.add_argument("--studies", type=int, default=KILLED, help="studies of the killed run")
     parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--slices", type=int, default=1000, help="slices of the large CT")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     rows: list[Row] = []
@@ -153,6 +158,40 @@ def bench_kill(folder: Path, arguments: argparse.Namespace) -> list[Row]:
     ]
 
 
+def bench_large(folder: Path, arguments: argparse.Namespace) -> list[Row]:
+    """A CT of a thousand slices."""
+    from medfuse.domain import Modality
+    from medfuse.preprocess import ChannelRule, Recipe, Window
+
+    sys.path.insert(0, str(CHECKOUT))
+    from tests.benchmarks.dicom_data import write_series
+
+    studies = folder / "large"
+    write_series(studies / "ct", n_slices=arguments.slices, size=512)
+    rule = ChannelRule(name="ct", modality=Modality.CT, window=Window(low=-1000, high=1000))
+    recipe = Recipe(channels=(rule,), spacing_mm=(1.5, 1.5, 1.5), size=(96, 96, 96))
+    output = folder / "out-large"
+    checkpoint = random_checkpoint(folder / "large-run", recipe=recipe, features=(8, 16, 32))
+    peak = peak_of(start(checkpoint, studies, output))
+    ((seconds,),) = timings_of(output)
+    return [
+        Row(
+            part="large",
+            what=f"GiB at most, {arguments.slices:,} slices",
+            found=f"{peak:.2f}",
+            target=f"at most {LARGE_GIB}",
+            is_met=peak <= LARGE_GIB,
+        ),
+        Row(part="large", what="seconds by stage", found=seconds, target="", is_met=True),
+    ]
+
+
+def timings_of(output: Path) -> list[tuple[str]]:
+    """The stages of each study, as the ledger has them."""
+    with closing(sqlite3.connect(output / "ledger.sqlite")) as database:
+        return list(database.execute("SELECT timings FROM studies"))
+
+
 def write_copies(data: Path, folder: Path, n: int) -> Path:
     """Copies of the studies, each under a Study Instance UID of its own."""
     sources = sorted(path for path in data.iterdir() if path.is_dir())
@@ -172,8 +211,8 @@ def write_copies(data: Path, folder: Path, n: int) -> Path:
     return folder
 
 
-def random_checkpoint(folder: Path) -> Path:
-    """A network of the hippocampus config's size."""
+def random_checkpoint(folder: Path, *, recipe: Any = None, features: tuple[int, ...] = (16, 32, 64, 128)) -> Path:
+    """A network of random weights, of the hippocampus config's size when nothing is said."""
     import torch
 
     from medfuse.domain import LabelSet
@@ -184,8 +223,8 @@ def random_checkpoint(folder: Path) -> Path:
 
     torch.manual_seed(0)
     labels = LabelSet(findings=("a", "b", "c"), segments=("anterior", "posterior"))
-    recipe = Recipe(channels=(ChannelRule(name="t1"),), spacing_mm=(1, 1, 1), size=(48, 64, 48))
-    spec = ModelSpec(text=None, fusion="concat", image_options={"features": (16, 32, 64, 128)})
+    recipe = recipe or Recipe(channels=(ChannelRule(name="t1"),), spacing_mm=(1, 1, 1), size=(48, 64, 48))
+    spec = ModelSpec(text=None, fusion="concat", image_options={"features": features})
     network = assemble(spec, labels, 1)
     checkpoints.save(Checkpoint(name="bench", label_set=labels, recipe=recipe, spec=spec), network, folder)
     return folder
@@ -309,7 +348,11 @@ def show(rows: list[Row]) -> None:
     Console().print(table)
 
 
-PARTS: dict[str, Callable[[Path, argparse.Namespace], list[Row]]] = {"cost": bench_cost, "kill": bench_kill}
+PARTS: dict[str, Callable[[Path, argparse.Namespace], list[Row]]] = {
+    "cost": bench_cost,
+    "kill": bench_kill,
+    "large": bench_large,
+}
 
 if __name__ == "__main__":
     main()
