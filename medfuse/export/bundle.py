@@ -26,6 +26,9 @@ from medfuse.model import checkpoint as checkpoints
 from medfuse.model.checkpoint import Checkpoint
 from medfuse.storage import whole_folder
 
+_HERE = "medfuse.export"
+_CHECKPOINT = {"checkpoint": "$@bundle_root + '/models'"}
+
 LICENCE = (
     "The code that the configs of this bundle name is medfuse, under the Apache License 2.0.\n"
     "The weights are under the terms of whoever trained them.\n"
@@ -65,8 +68,6 @@ def write_bundle(checkpoint: Path, directory: Path) -> None:
 
 def inference_config(checkpoint: Checkpoint) -> dict[str, Any]:
     """The workflow of `python -m monai.bundle run`: images of a folder, their reports beside them, label maps out."""
-    of_checkpoint = {"checkpoint": "$@bundle_root + '/models'"}
-    export = "medfuse.export"
     return {
         "imports": ["$import glob", "$from medfuse.export import prepare_batch"],
         "bundle_root": ".",
@@ -74,46 +75,17 @@ def inference_config(checkpoint: Checkpoint) -> dict[str, Any]:
         "output_dir": "$@bundle_root + '/eval'",
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii.gz'))",
-        "network_def": {"_target_": f"{export}.load_network", **of_checkpoint},
+        "network_def": {"_target_": f"{_HERE}.load_network", **_CHECKPOINT},
         "network": "$@network_def.to(@device)",
-        "preprocessing": {
-            "_target_": "Compose",
-            "transforms": [
-                {"_target_": "LoadImaged", "keys": "image"},
-                {"_target_": "EnsureChannelFirstd", "keys": "image"},
-                {"_target_": f"{export}.ToModelGridd", "keys": "image", **of_checkpoint},
-                {"_target_": f"{export}.ReadReportd", "keys": "report", **of_checkpoint},
-            ],
-        },
+        "preprocessing": {"_target_": "Compose", "transforms": _before()},
         "dataset": {
             "_target_": "Dataset",
             "data": "$[{'image': i, 'report': i[:-len('.nii.gz')] + '.txt'} for i in @datalist]",
             "transform": "@preprocessing",
         },
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
-        "inferer": {"_target_": f"{export}.WindowInferer", "engine": "pytorch", "precision": "fp32"},
-        "postprocessing": {
-            "_target_": "Compose",
-            "transforms": [
-                {"_target_": f"{export}.FromModelGridd", "keys": "pred", "image": "image", **of_checkpoint},
-                {
-                    "_target_": f"{export}.SaveFindingsd",
-                    "keys": "image",
-                    "inferer": "@inferer",
-                    "output_dir": "@output_dir",
-                },
-                {
-                    "_target_": "SaveImaged",
-                    "keys": "pred",
-                    "output_dir": "@output_dir",
-                    "output_ext": ".nii.gz",
-                    "output_dtype": "$numpy.uint8",
-                    "output_postfix": "seg",
-                    "resample": False,
-                    "separate_folder": False,
-                },
-            ],
-        },
+        "inferer": {"_target_": f"{_HERE}.WindowInferer", "engine": "pytorch", "precision": "fp32"},
+        "postprocessing": {"_target_": "Compose", "transforms": _after()},
         "evaluator": {
             "_target_": "SupervisedEvaluator",
             "device": "@device",
@@ -125,6 +97,31 @@ def inference_config(checkpoint: Checkpoint) -> dict[str, Any]:
         },
         "run": ["$@evaluator.run()"],
     }
+
+
+def _before() -> list[dict[str, Any]]:
+    return [
+        {"_target_": "LoadImaged", "keys": "image"},
+        {"_target_": "EnsureChannelFirstd", "keys": "image"},
+        {"_target_": f"{_HERE}.ToModelGridd", "keys": "image", **_CHECKPOINT},
+        {"_target_": f"{_HERE}.ReadReportd", "keys": "report", **_CHECKPOINT},
+    ]
+
+
+def _after() -> list[dict[str, Any]]:
+    written = {
+        "output_dir": "@output_dir",
+        "output_ext": ".nii.gz",
+        "output_dtype": "$numpy.uint8",
+        "output_postfix": "seg",
+        "resample": False,
+        "separate_folder": False,
+    }
+    return [
+        {"_target_": f"{_HERE}.FromModelGridd", "keys": "pred", "image": "image", **_CHECKPOINT},
+        {"_target_": f"{_HERE}.SaveFindingsd", "keys": "image", "inferer": "@inferer", "output_dir": "@output_dir"},
+        {"_target_": "SaveImaged", "keys": "pred", **written},
+    ]
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

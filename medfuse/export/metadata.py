@@ -18,9 +18,7 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, Any]:
     Source: MONAI Bundle Specification, "metadata.json File".
     """
     recipe, label_set = checkpoint.recipe, checkpoint.label_set
-    size = list(recipe.size)
     segments = ", ".join(label_set.segments)
-    windows = [rule.window for rule in recipe.channels]
     return {
         "schema": SCHEMA,
         "version": "1.0.0",
@@ -32,13 +30,7 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "optional_packages_version": {},
         "name": checkpoint.name,
         "task": f"Segmentation of {segments}",
-        "description": (
-            f"A medfuse model ({checkpoint.spec.image} image encoder"
-            + (f", {checkpoint.spec.text} text encoder, {checkpoint.spec.fusion}" if checkpoint.spec.text else "")
-            + f") that delineates {segments}"
-            + (f" and answers {', '.join(label_set.findings)}" if label_set.findings else "")
-            + "."
-        ),
+        "description": _description(checkpoint),
         "authors": "whoever trained the model, with medfuse",
         "copyright": "whoever trained the model",
         "data_source": "see the run of the model",
@@ -55,36 +47,45 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, Any]:
             "leakage_allowed": recipe.allow_leakage,
             "spacing_mm": list(recipe.spacing_mm),
         },
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    "type": "image",
-                    "format": _format(recipe.channels),
-                    "modality": _modality(recipe.channels),
-                    "num_channels": len(recipe.channels),
-                    "spatial_shape": size,
-                    "dtype": "float32",
-                    "value_range": [-1, 1] if all(windows) else [],
-                    "is_patch_data": True,
-                    "channel_def": {str(number): rule.name for number, rule in enumerate(recipe.channels)},
-                }
-            },
-            "outputs": {
-                "pred": {
-                    "type": "image",
-                    "format": "segmentation",
-                    "num_channels": len(label_set.segments) + 1,
-                    "spatial_shape": size,
-                    "dtype": "float32",
-                    "value_range": [],
-                    "is_patch_data": True,
-                    "channel_def": {
-                        str(number): name for number, name in enumerate(("background", *label_set.segments))
-                    },
-                }
-            },
-        },
+        "network_data_format": _tensors(checkpoint),
     }
+
+
+def _tensors(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What goes into the network and comes out, window by window."""
+    channels = checkpoint.recipe.channels
+    classes = ("background", *checkpoint.label_set.segments)
+    common = {
+        "type": "image",
+        "modality": _modality(channels),
+        "spatial_shape": list(checkpoint.recipe.size),
+        "dtype": "float32",
+        "is_patch_data": True,
+    }
+    image = {
+        **common,
+        "format": _format(channels),
+        "num_channels": len(channels),
+        "value_range": [-1, 1] if all(rule.window for rule in channels) else [],
+        "channel_def": {str(number): rule.name for number, rule in enumerate(channels)},
+    }
+    scores = {
+        **common,
+        "format": "segmentation",
+        "num_channels": len(classes),
+        "value_range": [],
+        "channel_def": {str(number): name for number, name in enumerate(classes)},
+    }
+    return {"inputs": {"image": image}, "outputs": {"pred": scores}}
+
+
+def _description(checkpoint: Checkpoint) -> str:
+    spec, label_set = checkpoint.spec, checkpoint.label_set
+    text = f", {spec.text} text encoder, {spec.fusion}" if spec.text else ""
+    answers = f" and answers {', '.join(label_set.findings)}" if label_set.findings else ""
+    return (
+        f"A medfuse model ({spec.image} image encoder{text}) that delineates {', '.join(label_set.segments)}{answers}."
+    )
 
 
 def readme_of(checkpoint: Checkpoint) -> str:

@@ -171,9 +171,17 @@ def _axes_alike(matrix: NDArray[np.float64], shape: tuple[int, ...]) -> list[int
 def _model_index(points: Tensor, matrix: NDArray[np.float64], shape: tuple[int, ...]) -> Tensor:
     """Model indices of source voxels given by their flat numbers, float32 of shape `(n, 3)`."""
     plane, line = shape[1] * shape[2], shape[2]
-    index = torch.stack([points // plane, points % plane // line, points % line], dim=1).double()
-    moved: Tensor = index @ torch.from_numpy(matrix[:3, :3].T.copy()) + torch.from_numpy(matrix[:3, 3].copy())
-    return moved.float()
+    rows = (points // plane, points % plane // line, points % line)
+    order = _axes_alike(matrix, shape)
+    if order is None:
+        index = torch.stack(rows, dim=1).double()
+        moved: Tensor = index @ torch.from_numpy(matrix[:3, :3].T.copy()) + torch.from_numpy(matrix[:3, 3].copy())
+        return moved.float()
+    found = torch.empty((len(points), 3))
+    for source_axis, model_axis in enumerate(order):
+        at = matrix[model_axis, 3] + matrix[model_axis, source_axis] * np.arange(shape[source_axis])
+        found[:, model_axis] = torch.from_numpy(at.astype(np.float32))[rows[source_axis]]
+    return found
 
 
 def _cell_of(at: Tensor, cells: Tensor) -> tuple[Tensor, ...]:

@@ -66,7 +66,7 @@ def test_the_metadata_says_what_the_specification_asks_for(bundle: Path) -> None
     assert set(metadata) >= MANDATORY
     formats = metadata["network_data_format"]
     assert set(formats["inputs"]["image"]) >= OF_A_TENSOR
-    assert set(formats["outputs"]["pred"]) | {"modality"} >= OF_A_TENSOR
+    assert set(formats["outputs"]["pred"]) >= OF_A_TENSOR
     assert formats["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "head", "2": "tail"}
     assert formats["inputs"]["image"]["spatial_shape"] == [16, 16, 16]
     assert metadata["medfuse"]["weights_sha256"] == checkpoints.describe(bundle / "models").weights_sha256
