@@ -5,12 +5,15 @@ is zero elsewhere. Members of an ensemble have a map each, and the mean is given
 
 - `gradient`: integrated gradients along the way from a neutral image, all of whose voxels are its mean, to the image
   (captum), smoothed a little. The values are in log-odds and about add up to the difference of both answers.
-- `occlusion`: what the log-odds lose when a box of the image is made neutral (MONAI); slow, and needs no gradient.
+- `occlusion`: what the log-odds lose when a box of the image is made neutral; slow, and needs no gradient. (MONAI's
+  indexes tensors in a way that torch gives up, and captum's goes through all boxes again for each finding.)
 - `attention`: how much the finding's query looked at each token of the image. It tells where the network looked, not
   what that did; never negative.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
 from typing import Literal, get_args
 
 import numpy as np
@@ -20,7 +23,7 @@ from torch import Tensor, nn
 
 from medfuse.data.samples import Case
 from medfuse.explain.reading import IMAGE, TEXT, Reading, repeated
-from medfuse.inference.sliding_window import Index
+from medfuse.inference.sliding_window import Index, batched
 from medfuse.tensors import Batch
 
 Method = Literal["gradient", "occlusion", "attention"]
@@ -70,6 +73,7 @@ class _Answers(nn.Module):
 
     def __init__(self, reading: Reading, case: Case, start: Index) -> None:
         super().__init__()
+        self.reading, self.case, self.start = reading, case, start
         self.network = reading.member.network
         self.window: Batch = reading.batch([case], start)
         encoder = self.network.text_encoder
@@ -84,7 +88,7 @@ class _Answers(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Finding logits, (B, F), of images (B, C, I, J, K)."""
-        batch = _with_image(self.window, image)
+        batch = replace(self.reading.batch([self.case] * len(image), self.start), image=image)
         encoded = {name: repeated(features, len(image)) for name, features in self.text.items()}
         logits: Tensor = self.network(batch, encoded).finding_logits
         return logits
@@ -107,22 +111,21 @@ def _integrated_gradients(answers: _Answers, findings: Sequence[int]) -> list[Vo
 
 
 def _occlusion(answers: _Answers, findings: Sequence[int]) -> list[VoxelWeights]:
-    from monai.visualize import OcclusionSensitivity
-
-    image, neutral = answers.window.image, answers.neutral[:, :, :1, :1, :1]
-    box = [max(1, -(-n // BOXES_AN_AXIS)) for n in image.shape[2:]]
-    occlude = OcclusionSensitivity(
-        answers,
-        mask_size=box,
-        n_batch=_AT_ONCE,
-        verbose=False,
-        mode=lambda _, part: neutral.expand_as(part),
-        overlap=0.0,
-        activate=False,
-    )
+    image, neutral = answers.window.image, answers.neutral
+    edges = [max(1, -(-n // BOXES_AN_AXIS)) for n in image.shape[2:]]
+    boxes: list[tuple[slice, ...]] = [
+        tuple(slice(first, first + edge) for first, edge in zip(firsts, edges, strict=True))
+        for firsts in product(*(range(0, n, edge) for n, edge in zip(image.shape[2:], edges, strict=True)))
+    ]
     with torch.no_grad():
-        left, _ = occlude(image)
-        lost = answers(image)[0, :, None, None, None] - torch.as_tensor(left[0])
+        whole = answers(image)[0]
+        lost = whole.new_zeros((len(whole), *image.shape[2:]))
+        for group in batched(boxes, _AT_ONCE):
+            variants = image.repeat(len(group), 1, 1, 1, 1)
+            for row, box in enumerate(group):
+                variants[row, :, *box] = neutral[0, :, *box]
+            for box, left in zip(group, answers(variants), strict=True):
+                lost[:, *box] = (whole - left)[:, None, None, None]
     return [lost[finding].double().cpu().numpy() for finding in findings]
 
 
@@ -154,25 +157,6 @@ def _slope(reading: Reading, finding: int) -> float:
     checkpoint = reading.member.checkpoint
     fitted = checkpoint.calibration.get(checkpoint.label_set.findings[finding])
     return 1.0 if fitted is None else fitted.scaled(1.0) - fitted.scaled(0.0)
-
-
-def _with_image(batch: Batch, image: Tensor) -> Batch:
-    """The batch of one window, as often as there are images, with those images."""
-    from dataclasses import replace
-
-    from medfuse.inference.windows import repeated as repeated_tokens
-
-    rows = len(image)
-    return replace(
-        batch,
-        study_instance_uids=batch.study_instance_uids * rows,
-        image=image,
-        channel_present=batch.channel_present.expand(rows, -1),
-        text=repeated_tokens(batch.text, rows),
-        segment_targets=batch.segment_targets.expand(rows, -1, -1, -1),
-        segment_mask=batch.segment_mask.expand(rows),
-        voxel_volume_ml=batch.voxel_volume_ml.expand(rows),
-    )
 
 
 def _add(total: VoxelWeights, block: VoxelWeights, start: Index) -> None:
