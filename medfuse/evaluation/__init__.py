@@ -2,8 +2,8 @@
 
 `read_split` says which studies of a run are to be measured, `collect_cases` scores them and lays them beside their
 labels and delineations, `evaluate` makes the figures, `write_evaluation` and `render` give them out. `stored` keeps
-the cases beside the run, so that figures are made again without the network; `paired` and `comparison` hold runs against
-one another. `figures` explains every field of the JSON, and `evaluation_schema` is its JSON Schema.
+the cases beside the run, so that figures are made again without the network; `paired` and `comparison` hold runs
+against one another. `figures` explains every field of the JSON, and `evaluation_schema` is its JSON Schema.
 """
 
 from medfuse.evaluation.cases import Case

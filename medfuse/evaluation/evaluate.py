@@ -99,23 +99,17 @@ def evaluate(
     labels = subject.label_set
     familiar = [not case.familiarity.is_unfamiliar for case in cases if case.familiarity is not None]
 
-    def points(name: str) -> float | None:
-        return subject.operating_points.get(name)
-
-    findings = _told(
-        (
-            finding_figures(name, cases, resampling, point=points(name), calibrated=name in subject.calibrated)
-            for name in labels.findings
-        ),
-        tell,
+    points = subject.operating_points
+    findings = (
+        finding_figures(name, cases, resampling, point=points.get(name), calibrated=name in subject.calibrated)
+        for name in labels.findings
     )
-    segments = _told(
-        (
-            segment_figures(name, cases, resampling, tolerance_mm=asked.tolerance_mm, lesions=name in asked.lesions)
-            for name in labels.segments
-        ),
-        tell,
+    segments = (
+        segment_figures(name, cases, resampling, tolerance_mm=asked.tolerance_mm, lesions=name in asked.lesions)
+        for name in labels.segments
     )
+    targets = (target_figures(target, cases, resampling) for target in labels.targets)
+    subgroups = (subgroups_of(column, labels, cases, points, resampling) for column in asked.by)
     return EvaluationReport(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         model=subject.model,
@@ -128,17 +122,15 @@ def evaluate(
         draws=draws,
         seed=seed,
         notes=_notes(subject, rejected=len(rejected), unfamiliar=familiar.count(False)),
-        findings=findings,
-        segments=segments,
+        findings=_told(findings, tell),
+        segments=_told(segments, tell),
         mean_dice=mean_dice(labels.segments, cases, resampling),
         rejected=tuple(rejected),
         cases=tuple(cases),
         without=subject.without,
-        targets=_told((target_figures(target, cases, resampling) for target in labels.targets), tell),
-        subgroups=_told(
-            (subgroups_of(column, labels, cases, subject.operating_points, resampling) for column in asked.by), tell
-        ),
-        failures=failures_of(labels, cases, subject.operating_points),
+        targets=_told(targets, tell),
+        subgroups=_told(subgroups, tell),
+        failures=failures_of(labels, cases, points),
         point_rule=subject.point_rule,
         tolerance_mm=asked.tolerance_mm if labels.segments else None,
         familiar=familiar.count(True) if familiar else None,
