@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medfuse.cli.fetch import SERVERS
 from medfuse.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from medfuse.ingest.network.archive import Query
 
 TABLE = "scores.csv"
+SERVERS = Path("pacs.yaml")
 _QUERY_KEYS = {
     "PatientID": "patient_id",
     "AccessionNumber": "accession_number",
