@@ -227,7 +227,7 @@ def test_a_reader_goes_through_a_case(chromium: Any, scored_folder: Path) -> Non
         screen(page, "review")
         assert "\n".join(poor_contrasts(page)) == ""
         page.get_by_role("button", name="Sign off, stay").click()
-        page.get_by_text("Signed off ").last.wait_for()
+        page.locator(".st-key-whole .mf-standing", has_text="Signed off").wait_for()
         click(page, "Disagree")
         page.get_by_text("Not saved").first.wait_for()
         page.get_by_placeholder("Reason for changing it").fill("second look")

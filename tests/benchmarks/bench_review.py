@@ -47,19 +47,20 @@ def main() -> int:
     given = parser.parse_args()
     if given.serve:
         return serve_store(given.serve)
-    parts = given.part or ["worklist", "viewer", "store"]
-    rows: list[Row] = []
+    parts = {
+        "worklist": lambda place: worklist(place, given.studies),
+        "viewer": lambda place: viewer(place, given.slices),
+        "store": lambda place: store(place, given.decisions),
+    }
+    missed = False
     with tempfile.TemporaryDirectory() as place:
-        if "worklist" in parts:
-            rows += worklist(Path(place) / "worklist", given.studies)
-        if "viewer" in parts:
-            rows += viewer(Path(place) / "viewer", given.slices)
-        if "store" in parts:
-            rows += store(Path(place) / "store", given.decisions)
-    for what, found, target, met in rows:
-        verdict = "" if met is None else "met" if met else "MISSED"
-        sys.stdout.write(f"{what:<58} {found:>18}  {target:<20} {verdict}\n")
-    return int(any(met is False for *_, met in rows))
+        for part in given.part or parts:
+            for what, found, target, met in parts[part](Path(place) / part):
+                verdict = "" if met is None else "met" if met else "MISSED"
+                sys.stdout.write(f"{what:<58} {found:>18}  {target:<20} {verdict}\n")
+                missed |= met is False
+            sys.stdout.flush()
+    return int(missed)
 
 
 def seconds(what: str, found: float, target: float) -> Row:
