@@ -14,7 +14,7 @@ endif
 STAMP := $(VENV)/.medfuse-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format review bench bench-dicom bench-negation bench-fusion bench-score bench-score-speed bench-evaluation bench-phrase wheel clean
+.PHONY: help install demo test test-slow check format review bench bench-dicom bench-negation bench-fusion bench-score bench-score-speed bench-evaluation bench-phrase bench-review wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,9 @@ bench-evaluation: install ## Measure the evaluation (BENCH_FLAGS="--run RUN --ma
 
 bench-score: install ## Measure batch scoring: speed, cost a study, kill -9 (BENCH_FLAGS="--part kill")
 	$(BIN)/python tests/benchmarks/bench_score.py $(BENCH_FLAGS)
+
+bench-review: install ## Measure the dashboard in Chromium and its store under kill -9 (BENCH_FLAGS="--part store")
+	$(BIN)/python tests/benchmarks/bench_review.py $(BENCH_FLAGS)
 
 bench-phrase: install ## Measure whether text picks what is delineated, on made studies with two nodules
 	$(BIN)/python tests/benchmarks/bench_phrase.py --output runs/bench-phrase
