@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import streamlit as st
 
@@ -59,53 +60,34 @@ def on_segment(session: Session, case: Case, subject: Subject) -> None:
 def whole(session: Session, case: Case) -> None:
     """The sign-off, undo, revealing and the reason of an amendment, and everything that was said."""
     own = _own(session, case)
-    may = session.may_decide
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="sign"):
-        label = "Signed off" if own and own.signed else "Sign off"
-        st.button(
-            f"{label}, next" if not (own and own.signed) else label,
-            key="sign_next",
-            type="primary",
-            shortcut="S",
-            disabled=not may or bool(own and own.signed and not own.is_amended),
-            help="End the reading and open the next case" if may else _needs_name(),
-            on_click=_sign_off,
-            args=(session, case, True),
-        )
-        st.button(
-            "Sign off, stay",
-            key="sign_stay",
-            disabled=not may or bool(own and own.signed and not own.is_amended),
-            on_click=_sign_off,
-            args=(session, case, False),
-        )
-        st.button("Undo", key="undo", shortcut="U", disabled=not (may and own), on_click=_undo, args=(session, case))
-        if case.is_blind:
-            st.button(
-                "Reveal the model",
-                key="reveal",
-                disabled=not may,
-                help="Shows what the model says. It is kept that you saw it, and when." if may else _needs_name(),
-                on_click=_reveal,
-                args=(session, case),
-            )
+        _ending(session, case, own)
     if own and own.signed:
-        st.text_input(
-            "Reason for changing it after the sign-off",
-            key=f"reason/{case.handle}",
-            placeholder="Reason for changing it after the sign-off (needed)",
-            label_visibility="collapsed",
-            max_chars=2000,
-        )
-    st.text_input(
-        "Comment on the whole study",
-        key=f"comment/{case.handle}/{_WHOLE}",
-        placeholder="Comment on the whole study, saved with the sign-off",
-        label_visibility="collapsed",
-        max_chars=2000,
-    )
+        _line(f"reason/{case.handle}", "Reason for changing it after the sign-off", " (needed)")
+    _line(f"comment/{case.handle}/{_WHOLE}", "Comment on the whole study", ", saved with the sign-off")
     _signed(session, case, own)
     history(case.history)
+
+
+def _ending(session: Session, case: Case, own: Reading | None) -> None:
+    """The buttons that end a reading, take something back, or show the model."""
+    may, is_signed = session.may_decide, bool(own and own.signed)
+    is_done = not may or (is_signed and not (own and own.is_amended))
+    tip = "End the reading and open the next case" if may else _needs_name()
+    ends: dict[str, Any] = {"disabled": is_done, "on_click": _sign_off}
+    label = "Signed off" if is_signed else "Sign off, next"
+    st.button(label, key="sign_next", type="primary", shortcut="S", help=tip, args=(session, case, True), **ends)
+    st.button("Sign off, stay", key="sign_stay", args=(session, case, False), **ends)
+    st.button("Undo", key="undo", shortcut="U", disabled=not (may and own), on_click=_undo, args=(session, case))
+    if case.is_blind:
+        shows = "Shows what the model says. It is kept that you saw it, and when." if may else _needs_name()
+        st.button(
+            "Reveal the model", key="reveal", disabled=not may, help=shows, on_click=_reveal, args=(session, case)
+        )
+
+
+def _line(key: str, label: str, more: str) -> None:
+    st.text_input(label, key=key, placeholder=label + more, label_visibility="collapsed", max_chars=2000)
 
 
 def history(reviews: Sequence[Review]) -> None:
