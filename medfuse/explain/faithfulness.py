@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medfuse.data.samples import Case
 from medfuse.explain.maps import VoxelWeights
-from medfuse.explain.reading import Reading, log_odds
+from medfuse.explain.reading import Reading, log_odds, neutral_of
 from medfuse.explain.words import text_of, units_of
 from medfuse.inference.member import Member
 from medfuse.seeding import stream
@@ -88,10 +88,10 @@ def voxel_areas(
     """
     boxes = _boxes(case.image.shape[1:])
     of_box = np.bincount(boxes.ravel(), weights.ravel()).astype(np.float64)
-    neutral = case.image.mean(axis=(1, 2, 3), keepdims=True)
+    neutral = neutral_of(case)
 
     def variant(kept: Sequence[int]) -> Case:
-        return replace(case, image=np.where(np.isin(boxes, kept), case.image, neutral).astype(np.float32))
+        return replace(neutral, image=np.where(np.isin(boxes, kept), case.image, neutral.image))
 
     return _areas(readings, case, finding, of_box, variant, kind, draws, seed)
 

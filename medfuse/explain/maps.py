@@ -3,8 +3,8 @@
 The logit of a study is the highest of its windows, so only the window that decides a finding has a part in it; a map
 is zero elsewhere. Members of an ensemble have a map each, and the mean is given.
 
-- `gradient`: integrated gradients along the way from a neutral image, all of whose voxels are its mean, to the image
-  (captum), smoothed a little. The values are in log-odds and about add up to the difference of both answers.
+- `gradient`: integrated gradients along the way from a neutral study, all of whose voxels are their channel's mean, to
+  the study (captum), smoothed a little. The values are in log-odds and about add up to the difference of both answers.
 - `occlusion`: what the log-odds lose when a box of the image is made neutral; slow, and needs no gradient. (MONAI's
   indexes tensors in a way that torch gives up, and captum's goes through all boxes again for each finding.)
 - `attention`: how much the finding's query looked at each token of the image. It tells where the network looked, not
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medfuse.data.samples import Case
-from medfuse.explain.reading import IMAGE, TEXT, Reading, repeated
+from medfuse.explain.reading import IMAGE, TEXT, Reading, neutral_of, repeated
 from medfuse.inference.sliding_window import Index, batched
 from medfuse.tensors import Batch
 
@@ -76,15 +76,10 @@ class _Answers(nn.Module):
         self.reading, self.case, self.start = reading, case, start
         self.network = reading.member.network
         self.window: Batch = reading.batch([case], start)
+        self.neutral: Tensor = reading.batch([neutral_of(case)], start).image
         encoder = self.network.text_encoder
         with torch.no_grad():
             self.text = {} if encoder is None else {TEXT: encoder(self.window.text)}
-
-    @property
-    def neutral(self) -> Tensor:
-        """The image with all voxels of a channel at its mean."""
-        image = self.window.image
-        return image.mean(dim=(2, 3, 4), keepdim=True).expand_as(image)
 
     def forward(self, image: Tensor) -> Tensor:
         """Finding logits, (B, F), of images (B, C, I, J, K)."""
@@ -123,9 +118,9 @@ def _occlusion(answers: _Answers, findings: Sequence[int]) -> list[VoxelWeights]
         for group in batched(boxes, _AT_ONCE):
             variants = image.repeat(len(group), 1, 1, 1, 1)
             for row, box in enumerate(group):
-                variants[row, :, *box] = neutral[0, :, *box]
+                variants[row][(slice(None), *box)] = neutral[0][(slice(None), *box)]
             for box, left in zip(group, answers(variants), strict=True):
-                lost[:, *box] = (whole - left)[:, None, None, None]
+                lost[(slice(None), *box)] = (whole - left)[:, None, None, None]
     return [lost[finding].double().cpu().numpy() for finding in findings]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medfuse.data.cache import floor_of
 from medfuse.data.collate import collate
 from medfuse.data.samples import Case, sample_of
 from medfuse.inference.member import Member
@@ -110,6 +111,13 @@ def repeated(features: ModalityFeatures, rows: int) -> ModalityFeatures:
         present=features.present.expand(rows),
         pyramid=tuple(level.expand(rows, *level.shape[1:]) for level in features.pyramid),
     )
+
+
+def neutral_of(case: Case) -> Case:
+    """The study with all voxels of a channel at its mean; beyond the grid stands what stood there."""
+    mean = case.image.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64).astype(np.float32)
+    floor = case.floor if case.floor is not None else floor_of(case.image)
+    return replace(case, image=np.broadcast_to(mean, case.image.shape), floor=floor)
 
 
 def inputs_of(member: Member, case: Case) -> tuple[str, ...]:

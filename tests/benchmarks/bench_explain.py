@@ -1,6 +1,6 @@
 """Whether explanations mean something: deletion and insertion curves against random orders, and shuffled weights.
 
-    python tests/benchmarks/bench_explain.py --run RUN --manifest FILE [--studies 20] [--map gradient ...] [--output FILE]
+    python tests/benchmarks/bench_explain.py --run RUN --manifest FILE [--studies 20] [--map gradient] [--output FILE]
 
 For each finding of a run, on studies of its test split: the area of the curve when what weighs most is taken away (or
 put back) first, over the area of random orders, for the words of the note and for boxes of the image; and Spearman's
