@@ -12,24 +12,26 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def listed() -> set[str]:
-    """The modules of the file list, as paths from the root."""
+    """The modules and packages of the file list, as paths from the root."""
     block = README.split("## The files")[1].split("```")[1]
-    folder, paths = "", set()
-    for line in block.splitlines():
-        found = re.match(r"(\s*)(\S+)", line)
-        if not found:
-            continue
-        if not found[1]:
-            folder = found[2] if found[2].endswith("/") else ""
-        names = re.findall(r"[\w/]+\.py", line) if found[1] else [found[2]]
-        paths |= {folder + name if found[1] else name for name in names if name.endswith(".py")}
-    return paths
+    folders: list[tuple[int, str]] = [(-1, "")]
+    paths = set()
+    for line in filter(str.strip, block.splitlines()):
+        indent, name = len(line) - len(line.lstrip()), line.split()[0]
+        while folders[-1][0] >= indent:
+            folders.pop()
+        path = folders[-1][1] + name
+        paths.add(path)
+        if name.endswith("/"):
+            folders.append((indent, path))
+    return {path for path in paths if path.startswith(("medfuse/", "apps/"))}
 
 
-def test_the_file_list_is_the_files() -> None:
-    files = [*(ROOT / "medfuse").rglob("*.py"), *(ROOT / "apps").rglob("*.py")]
-    existing = {path.relative_to(ROOT).as_posix() for path in files if path.name != "__init__.py"}
-    assert listed() == existing
+def test_the_file_list_is_the_packages() -> None:
+    files = [*(ROOT / "medfuse").rglob("__init__.py"), *(ROOT / "apps").rglob("__init__.py")]
+    packages = {f"{path.parent.relative_to(ROOT).as_posix()}/" for path in files} - {"medfuse/", "apps/"}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "medfuse").glob("[!_]*.py")}
+    assert listed() == packages | modules
 
 
 def test_the_commands_exist() -> None:
