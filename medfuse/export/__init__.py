@@ -8,13 +8,13 @@ from medfuse.export.bundle import write_bundle
 from medfuse.export.inferer import WindowInferer, prepare_batch
 from medfuse.export.network import BundleNetwork, load_network
 from medfuse.export.onnx import write_onnx
-from medfuse.export.transforms import FromModelGridd, ReadReportd, SaveFindingsd, ToModelGridd
+from medfuse.export.transforms import FromModelGridd, ReadReportd, SaveResultsd, ToModelGridd
 
 __all__ = [
     "BundleNetwork",
     "FromModelGridd",
     "ReadReportd",
-    "SaveFindingsd",
+    "SaveResultsd",
     "ToModelGridd",
     "WindowInferer",
     "load_network",

@@ -50,6 +50,8 @@ def write_bundle(checkpoint: Path, directory: Path) -> None:
     described = checkpoints.describe(checkpoint)
     if not described.label_set.segments or described.spec.image is None:
         raise UsageError("a MONAI bundle gives label maps, and this model delineates nothing; take --onnx")
+    if described.label_set.overlapping:
+        raise UsageError("a MONAI bundle gives one label map, and the segments of this model overlap; take --onnx")
     if directory.exists() and not (directory / "configs" / "metadata.json").is_file():
         raise UsageError(f"--bundle {directory} is there and is no bundle; name a folder that is not there")
     network = load_network(str(checkpoint))
@@ -109,18 +111,10 @@ def _before() -> list[dict[str, Any]]:
 
 
 def _after() -> list[dict[str, Any]]:
-    written = {
-        "output_dir": "@output_dir",
-        "output_ext": ".nii.gz",
-        "output_dtype": "$numpy.uint8",
-        "output_postfix": "seg",
-        "resample": False,
-        "separate_folder": False,
-    }
+    made = {"inferer": "@inferer", "output_dir": "@output_dir", **_CHECKPOINT}
     return [
         {"_target_": f"{_HERE}.FromModelGridd", "keys": "pred", "image": "image", **_CHECKPOINT},
-        {"_target_": f"{_HERE}.SaveFindingsd", "keys": "image", "inferer": "@inferer", "output_dir": "@output_dir"},
-        {"_target_": "SaveImaged", "keys": "pred", **written},
+        {"_target_": f"{_HERE}.SaveResultsd", "keys": "pred", **made},
     ]
 
 

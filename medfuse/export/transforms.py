@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, SaveImaged
 from numpy.typing import NDArray
 
-from medfuse.domain import Affine, VolumeGeometry
+from medfuse.domain import Affine, Segment, Segmentation, VolumeGeometry
 from medfuse.errors import MissingInputError
 from medfuse.export.inferer import WindowInferer
 from medfuse.inference.restore import restore
 from medfuse.ingest.reports.reading import read_report
 from medfuse.model import checkpoint as checkpoints
+from medfuse.outputs.nifti import write_nifti
 from medfuse.preprocess.grid import model_grid, resample
 from medfuse.preprocess.intensity import background, normalise
 from medfuse.storage import write_file
@@ -126,39 +127,54 @@ class FromModelGridd(MapTransform):
         return changed
 
 
-class SaveFindingsd(MapTransform):
-    """Writes the findings and targets of an image as `<name>_findings.json`.
+class SaveResultsd(SaveImaged):
+    """Writes the label map of an image as `<name>_seg.nii.gz`, and what was found as `<name>_findings.json`.
+
+    MONAI's own writer refuses the affines of sagittal and coronal images. It is a `SaveImaged` all the same, for
+    MONAI Label leaves those out and writes label maps itself.
 
     Args:
-        keys: Of the image, for its name.
-        inferer: The one that has just read it.
-        output_dir: Where the file goes.
+        keys: Of the label map that `FromModelGridd` made.
+        inferer: The one that has just read the image.
+        output_dir: Where the files go.
+        checkpoint: The checkpoint's folder.
     """
 
-    def __init__(self, keys: KeysCollection, inferer: WindowInferer, output_dir: str) -> None:
-        super().__init__(keys)
+    def __init__(self, keys: KeysCollection, inferer: WindowInferer, output_dir: str, checkpoint: str) -> None:
+        super().__init__(keys=keys, output_dir=output_dir)
         self.inferer = inferer
-        self.output_dir = Path(output_dir)
+        self.folder = Path(output_dir)
+        self.label_set = checkpoints.describe(Path(checkpoint)).label_set
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
-        """The data as it was."""
-        answer = self.inferer.answer
+        """The data as it was.
+
+        Raises:
+            StorageError: A file cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
         for key in self.key_iterator(dict(data)):
-            if answer is None or not (answer.findings or answer.targets):
-                continue
-            name = (
-                Path(str(data[key].meta.get("filename_or_obj", "image"))).name.removesuffix(".gz").removesuffix(".nii")
-            )
-            told = {
-                "findings": {finding.name: finding.probability for finding in answer.findings},
-                "targets": {
-                    one.name: {"probabilities": one.probabilities, "value": one.value} for one in answer.targets
-                },
-                "research_use_only": True,
-            }
-            self.output_dir.mkdir(parents=True, exist_ok=True)
-            write_file(self.output_dir / f"{name}_findings.json", partial(_write_text, json.dumps(told, indent=1)))
+            label_map = data[key]
+            name = Path(str(label_map.meta.get("filename_or_obj", "image"))).name.removesuffix(".gz")
+            name = name.removesuffix(".nii")
+            segments = tuple(Segment(number=n, name=one) for n, one in enumerate(self.label_set.segments, start=1))
+            geometry = _geometry(label_map.affine, label_map.shape[1:])
+            voxels = torch.as_tensor(label_map[0]).cpu().numpy().astype(np.uint8)
+            segmentation = Segmentation(label_map=voxels, geometry=geometry, segments=segments)
+            write_nifti(segmentation, self.folder / f"{name}_seg.nii.gz")
+            self._write_findings(self.folder / f"{name}_findings.json")
         return dict(data)
+
+    def _write_findings(self, path: Path) -> None:
+        answer = self.inferer.answer
+        if answer is None or not (answer.findings or answer.targets):
+            return
+        told = {
+            "findings": {finding.name: finding.probability for finding in answer.findings},
+            "targets": {one.name: {"probabilities": one.probabilities, "value": one.value} for one in answer.targets},
+            "research_use_only": True,
+        }
+        write_file(path, partial(_write_text, json.dumps(told, indent=1)))
 
 
 def _write_text(text: str, path: Path) -> None:
