@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "Measure a trained model against the truth, with intervals.",
     "calibrate": "Fit what a trained model's probabilities mean, and what it is used to.",
     "compare": "Compare runs on the same studies, by paired tests.",
+    "report": "Write a run up: a page with its figures, or a reporting standard.",
     "ablate": "Train and table what each modality and each fusion adds.",
     "score": "Score new studies with a trained model.",
     "explain": "Tell what moved a model's answer to a study: inputs, words, voxels.",
