@@ -202,9 +202,11 @@ def _failures(report: EvaluationReport, shown: Sequence[ShownFailure]) -> Sectio
     failures = tuple(shown) or plain_failures(report)
     if not failures:
         return None
+    pictured = len({each.study_instance_uid for each in failures if each.picture})
+    told = f" {pictured} studies are shown by a slice, with outlines of the reference." if pictured else ""
     return Section(
         title="Failures",
-        paragraphs=("Where the model was most wrong, of each kind and name the worst first.",),
+        paragraphs=(f"Where the model was most wrong, of each kind and name the worst first.{told}",),
         failures=failures,
     )
 

@@ -29,7 +29,7 @@ def _of_finding(figures: FindingFigures) -> Iterator[Plot]:
             title=f"ROC: {name}",
             x_label="1 - specificity",
             y_label="sensitivity",
-            lines=(_DIAGONAL, _line(figures.roc, "model", steps=True)),
+            lines=(_DIAGONAL, _line(figures.roc, "model")),
             note="Above the diagonal is better than chance.",
             x_range=_UNIT,
             y_range=_UNIT,

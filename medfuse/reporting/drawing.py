@@ -5,6 +5,7 @@ vocabularies) and names that nothing refers to are taken out: many plots stand i
 """
 
 import io
+import textwrap
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -18,6 +19,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 """Told apart by colour-blind readers (Okabe and Ito, 2008)."""
 
 _SIZE_INCHES = (3.6, 2.9)
+_TITLE_WIDTH = 48
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "medfuse",  # the same plot gives the same file
@@ -39,7 +41,7 @@ def draw(plot: Plot) -> str:
         colours = iter(_COLOURS * len(plot.lines))
         for line in plot.lines:
             _add(axes, line, "#777777" if line.style == "reference" else next(colours))
-        axes.set_title(plot.title, wrap=True)
+        axes.set_title("\n".join(textwrap.wrap(plot.title, _TITLE_WIDTH)))  # its own wrapping reads formulas
         axes.set_xlabel(plot.x_label)
         axes.set_ylabel(plot.y_label)
         if plot.x_range is not None:
