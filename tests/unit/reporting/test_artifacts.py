@@ -10,7 +10,6 @@ import pytest
 from medfuse.domain import ModelIdentity
 from medfuse.errors import CheckpointError, UsageError
 from medfuse.evaluation import EvaluationReport, write_evaluation
-from medfuse.inference.ensemble import combined_identity
 from medfuse.reporting import read_artifacts
 from tests.report_parts import CHECKPOINT
 
@@ -52,6 +51,8 @@ def test_an_evaluation_of_another_model_is_refused(run: Path, evaluation: Evalua
 
 
 def test_folds_are_known_by_their_common_hash(run: Path, evaluation: EvaluationReport) -> None:
+    from medfuse.inference.ensemble import combined_identity  # loads torch
+
     folds, members = run.parent / "folds", []
     for fold, weights in enumerate(("11" * 32, "22" * 32)):
         shutil.copytree(run, folds / f"fold-{fold}")
