@@ -71,7 +71,8 @@ def stamps(artifacts: RunArtifacts) -> dict[str, Cell]:
         "patients": report.patients,
         "rejected studies": len(report.rejected),
         "intervals": f"{report.confidence:.0%}, {report.draws} resamples by patient, seed {report.seed}",
-        "operating points": report.point_rule or "as in the checkpoint, chosen on validation",
+        "operating points": report.point_rule
+        or f"{'of each fold' if artifacts.folds else 'of the checkpoint'}, validation",
     }
 
 

@@ -60,6 +60,7 @@ def _of_finding(figures: FindingFigures) -> Iterator[Plot]:
             lines=(*whole, _line(figures.selective.curve, "the surest first")),
             note="A confidence that means something leaves few wrong calls among the studies answered first.",
             x_range=_UNIT,
+            y_range=(0.0, max(figures.selective.curve.y, default=1.0)),
         )
 
 
@@ -194,7 +195,7 @@ def loss_plots(losses: Mapping[str, Sequence[tuple[int, float]]]) -> tuple[Plot,
                 )
                 for column in columns
             ),
-            note="From losses.csv; the validation split was used to choose, so that these figures flatter.",
+            note="From losses.csv. The validation split helps to choose and to calibrate: its figures flatter.",
         )
         for kind, columns in kinds.items()
         if columns

@@ -169,7 +169,10 @@ def label_counts(run: RunArtifacts) -> Fact | None:
         told.append(f"{name} PRESENT in {', '.join(counts)}")
     if not run.manifest or not told:
         return None
-    return Fact(text=f"{'; '.join(told)} (of those PRESENT or ABSENT).", source="manifest: label columns; splits.csv")
+    return Fact(
+        text=f"{'; '.join(told)} (of those PRESENT or ABSENT).",
+        source=f"manifest: label columns; {run.file('splits.csv')}",
+    )
 
 
 def modalities(run: RunArtifacts) -> Fact | None:
@@ -233,7 +236,7 @@ def selection(run: RunArtifacts) -> Fact | None:
         "the last epoch was kept" if select == "last" else f"the epoch was chosen on the validation split by {select}"
     )
     text = f"Of {run.at('config.training.epochs')} epochs, {kept}: epoch {epoch}, counted from 0."
-    return _of_checkpoint(run, text, "config.training.select, config.training.epochs, epoch")
+    return _fitted(run, text, "config.training.select, config.training.epochs, epoch")
 
 
 def ensembling(run: RunArtifacts) -> Fact | None:
@@ -257,9 +260,7 @@ def calibration(run: RunArtifacts) -> Fact | None:
             told.append(f"{name} by temperature {one['temperature']:.3g}")
     if not told:
         return None
-    return _of_checkpoint(
-        run, f"Probabilities are scaled, fitted on the validation split: {'; '.join(told)}.", "calibration"
-    )
+    return _fitted(run, f"Probabilities are scaled, fitted on the validation split: {'; '.join(told)}.", "calibration")
 
 
 def output_form(run: RunArtifacts) -> Fact | None:
@@ -273,7 +274,7 @@ def output_form(run: RunArtifacts) -> Fact | None:
         return None
     told = "; ".join(f"{name} from {point:.3f}" for name, point in points.items())
     text = f"A finding is a probability; it is called PRESENT at its operating point, chosen on validation: {told}."
-    return _of_checkpoint(run, text, "calibration.*.operating_point")
+    return _fitted(run, text, "calibration.*.operating_point")
 
 
 def conformal(run: RunArtifacts) -> Fact | None:
@@ -282,7 +283,7 @@ def conformal(run: RunArtifacts) -> Fact | None:
     if not fitted:
         return None
     told = "; ".join(f"{name} at an error rate of {one.get('alpha')}" for name, one in fitted.items())
-    return _of_checkpoint(run, f"Conformal prediction sets: {told}.", "calibration.*.conformal")
+    return _fitted(run, f"Conformal prediction sets: {told}.", "calibration.*.conformal")
 
 
 def familiarity(run: RunArtifacts) -> Fact | None:
@@ -295,7 +296,7 @@ def familiarity(run: RunArtifacts) -> Fact | None:
         f"{fitted['threshold']:.3g}, which {fitted['false_alarms']:.0%} of held-out studies exceed "
         f"({fitted['held_out_studies']} studies)."
     )
-    return _of_checkpoint(run, text, "familiarity")
+    return _fitted(run, text, "familiarity")
 
 
 def software(run: RunArtifacts) -> Fact | None:
@@ -309,9 +310,14 @@ def identity(run: RunArtifacts) -> Fact | None:
     weights, config = run.at("weights_sha256"), run.at("config_sha256")
     if not weights:
         return None
-    of_fold = " (of the first fold)" if run.folds else ""
-    text = f"Weights SHA-256 {weights}; config SHA-256 {config}{of_fold}."
-    return _of_checkpoint(run, text, "weights_sha256, config_sha256")
+    text = f"Weights SHA-256 {weights}; config SHA-256 {config}."
+    return _fitted(run, text, "weights_sha256, config_sha256")
+
+
+def _fitted(run: RunArtifacts, text: str, keys: str) -> Fact:
+    """A fact of what each fold of a cross-validation fits anew."""
+    of_fold = " These values are of the first fold." if run.folds else ""
+    return _of_checkpoint(run, text + of_fold, keys)
 
 
 def _of_checkpoint(run: RunArtifacts, text: str, keys: str) -> Fact:

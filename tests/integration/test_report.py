@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,3 +145,31 @@ def test_another_manifest_is_refused(folder: Path, tmp_path: Path, capsys: pytes
     assert report(folder, "refused.html", "--manifest", str(manifest)) == 2
     assert "is not the manifest that was measured" in capsys.readouterr().err
     assert not (folder / "refused.html").exists()
+
+
+@pytest.mark.browser
+def test_a_browser_shows_it_and_asks_for_nothing(folder: Path) -> None:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not path:
+        pytest.skip("no Chromium on the PATH")
+    from playwright.sync_api import sync_playwright
+
+    assert report(folder, "shown.html", "--manifest", str(folder / "manifest.csv")) == 0
+    asked: list[str] = []
+    said: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"], timeout=60_000
+        )
+        page = browser.new_page(viewport={"width": 420, "height": 900})
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.goto((folder / "shown.html").as_uri())
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        broken = page.evaluate("[...document.images].filter(image => image.naturalWidth == 0).length")
+        pictures = page.evaluate("document.images.length")
+        browser.close()
+    assert [url for url in asked if not url.startswith("data:")] == [(folder / "shown.html").as_uri()]
+    assert said == []  # e.g. that the page's own policy refused something
+    assert wide == 420  # a phone scrolls tables, not the page
+    assert pictures > broken == 0

@@ -10,7 +10,7 @@ import pytest
 from medfuse.domain import ModelIdentity
 from medfuse.errors import CheckpointError, UsageError
 from medfuse.evaluation import EvaluationReport, write_evaluation
-from medfuse.reporting import read_artifacts
+from medfuse.reporting import compose, read_artifacts, render_standard
 from tests.report_parts import CHECKPOINT
 
 
@@ -65,6 +65,11 @@ def test_folds_are_known_by_their_common_hash(run: Path, evaluation: EvaluationR
     write_evaluation(replace(evaluation, model=combined_identity(members)), run.parent / "pooled.json")
     artifacts = read_artifacts(folds, run.parent / "pooled.json")
     assert (artifacts.folds, artifacts.file("splits.csv")) == (2, "fold-0/splits.csv")
+    text = render_standard("claim", artifacts)
+    assert "each of 2 folds is the test set once" in text
+    assert "scored by the fold that left it out" in text
+    assert text.count("These values are of the first fold.") > 3
+    assert compose(artifacts).stamps["folds"] == 2
     with pytest.raises(UsageError, match="is of weights"):
         read_artifacts(folds, run.parent / "evaluation.json")
 
