@@ -71,6 +71,8 @@ class Registry(Generic[Part]):
     def build(self, name: str, *wired: Any, options: Mapping[str, Any] | None = None) -> Part:
         """Construct the part `name` from its wired arguments and its config options.
 
+        Lists become tuples, so that options that have been through JSON are what they were.
+
         Raises:
             ConfigError: The name or an option is unknown.
         """
@@ -80,4 +82,8 @@ class Registry(Generic[Part]):
         if unknown:
             takes = ", ".join(known) or "no options"
             raise ConfigError(f"{self.kind} {name!r} does not know {', '.join(unknown)}; it takes {takes}")
-        return self.get(name)(*wired, **options)
+        return self.get(name)(*wired, **{key: _as_tuples(value) for key, value in options.items()})
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(each) for each in value) if isinstance(value, list | tuple) else value

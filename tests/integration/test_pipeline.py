@@ -16,6 +16,9 @@ from medfuse.phantom import write_phantom
 STUDIES = 24
 SMALL = ["training.epochs=2", "model.image.features=[4,8,16]", "training.validate_every=1"]
 
+PLAIN = ("--one-process", "--engine", "pytorch", "--precision", "fp32")
+"""Scores without processes of its own and without trying engines, which have tests of their own."""
+
 
 def medfuse(*words: object) -> int:
     """Run one command in this process; its exit code."""
@@ -103,11 +106,11 @@ def _uid(path: Path) -> str:
 
 def test_scoring_again_leaves_what_is_done(root: Path, new: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    medfuse("score", root / "run", new, "--output", results)
+    medfuse("score", root / "run", new, "--output", results, *PLAIN)
     before = {path: path.stat().st_mtime_ns for path in results.rglob("prediction.json")}
-    assert medfuse("score", root / "run", new, "--output", results) == 0
+    assert medfuse("score", root / "run", new, "--output", results, *PLAIN) == 0
     assert {path: path.stat().st_mtime_ns for path in results.rglob("prediction.json")} == before
-    assert medfuse("score", root / "run", new, "--output", results, "--again") == 0
+    assert medfuse("score", root / "run", new, "--output", results, "--again", *PLAIN) == 0
     assert {path: path.stat().st_mtime_ns for path in results.rglob("prediction.json")} != before
 
 
@@ -120,7 +123,7 @@ def test_a_study_without_its_report_or_one_series_is_scored(root: Path, new: Pat
         if "FLAIR" in str(header.get("SeriesDescription", "")).upper():
             path.unlink()
     results = tmp_path / "results"
-    assert medfuse("score", root / "run", new, "--output", results) == 0
+    assert medfuse("score", root / "run", new, "--output", results, *PLAIN) == 0
     predictions = [read_prediction(path) for path in results.rglob("prediction.json")]
     assert all("text" in prediction.missing for prediction in predictions)
     assert any("flair" in prediction.missing for prediction in predictions)
@@ -133,7 +136,7 @@ def test_bad_studies_are_rejected_and_the_rest_is_scored(root: Path, new: Path, 
     other.PatientID = "ANOTHER"
     other.save_as(images[0])
     results = tmp_path / "results"
-    assert medfuse("score", root / "run", new, "--output", results) == 1
+    assert medfuse("score", root / "run", new, "--output", results, *PLAIN) == 1
     status = {row.reason or row.status for row in read_scores(results / "scores.csv")}
     assert status == {"scored", "MIXED_PATIENTS"}
 
@@ -184,7 +187,7 @@ def test_scoring_refuses_what_cannot_end_well(root: Path, tmp_path: Path, capsys
         (root / "run", tmp_path / "nowhere"),
         (tmp_path / "empty", root / "studies"),
     ):
-        assert medfuse("score", checkpoint, path, "--output", tmp_path / "results") == 2
+        assert medfuse("score", checkpoint, path, "--output", tmp_path / "results", *PLAIN) == 2
         assert "error:" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
@@ -194,7 +197,7 @@ def test_a_checkpoint_of_another_label_set_is_refused(root: Path, new: Path, tmp
     results.mkdir()
     header = "study_instance_uid,accession_number,status,reason,model,probability_other\n"
     (results / "scores.csv").write_text(header)
-    assert medfuse("score", root / "run", new, "--output", results) == 2
+    assert medfuse("score", root / "run", new, "--output", results, *PLAIN) == 2
     assert (results / "scores.csv").read_text() == header
 
 
@@ -204,7 +207,7 @@ def test_the_models_answer_lies_on_the_source_grid(root: Path, new: Path, tmp_pa
     from medfuse.ingest import find_studies, read_volume
 
     results = tmp_path / "results"
-    medfuse("score", root / "run", new, "--output", results)
+    medfuse("score", root / "run", new, "--output", results, *PLAIN)
     for study in find_studies(new).studies:
         folder = results / study.study_instance_uid
         used = read_prediction(folder / "prediction.json").series_used
@@ -218,7 +221,7 @@ def test_the_models_answer_lies_on_the_source_grid(root: Path, new: Path, tmp_pa
 @pytest.mark.realdata
 def test_a_real_brain_study_is_scored_by_a_model_of_its_family(root: Path, shared_data: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    assert medfuse("score", root / "run", shared_data / "brain-mr-dicom", "--output", results) == 0
+    assert medfuse("score", root / "run", shared_data / "brain-mr-dicom", "--output", results, *PLAIN) == 0
     (row,) = read_scores(results / "scores.csv")
     prediction = read_prediction(results / row.study_instance_uid / "prediction.json")
     assert set(prediction.series_used) == {"t1", "t1ce", "flair", "t2"}
@@ -236,13 +239,13 @@ def test_a_real_chest_ct_is_scored_by_a_model_of_its_family(shared_data: Path, t
     run, results = tmp_path / "run", tmp_path / "results"
     assert medfuse("train", "configs/train/phantom_chest_ct.yaml", "--output", run, *options) == 0
     for name in ("ct-dicom", "lidc-dicom"):
-        assert medfuse("score", run, shared_data / name, "--output", results) == 0
+        assert medfuse("score", run, shared_data / name, "--output", results, *PLAIN) == 0
     assert [row.status for row in read_scores(results / "scores.csv")] == ["scored", "scored"]
 
 
 def test_no_identity_stands_in_a_run_a_manifest_or_a_result(root: Path, new: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    medfuse("score", root / "run", new, "--output", results)
+    medfuse("score", root / "run", new, "--output", results, *PLAIN)
     planted: set[bytes] = set()
     for path in (path for path in (root / "studies").rglob("*") if path.is_file() and not path.suffix):
         header = pydicom.dcmread(path, stop_before_pixels=True)
