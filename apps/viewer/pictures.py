@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.viewer import serving
+from apps.viewer.first_slice import FirstSlice, first_slice
 from apps.viewer.shelf import Shelf
 from medfuse.domain import Segment, Study, VolumeGeometry
 from medfuse.errors import MedfuseError, UsageError
@@ -32,11 +33,13 @@ class Picture:
 
     Args:
         image: The packed voxels with their windows.
+        first: The slice to show until the viewer has the others.
         geometry: Where they are.
         provenance: What was done to them, one sentence each.
     """
 
     image: DisplayImage
+    first: FirstSlice
     geometry: VolumeGeometry
     provenance: tuple[str, ...]
 
@@ -139,6 +142,7 @@ def image_argument(shown: Picture, label: str, *, place: str, same_frame: bool =
     return {
         "key": image.key,
         "address": serving.address_of(image.voxels, image.key, place=place),
+        "first": first_argument(shown.first, image.key, place=place),
         "label": label,
         "shape": list(image.shape),
         "data_type": image.data_type,
@@ -146,6 +150,16 @@ def image_argument(shown: Picture, label: str, *, place: str, same_frame: bool =
         "unit": image.unit,
         "windows": [asdict(window) for window in image.windows],
         "same_frame": same_frame,
+    }
+
+
+def first_argument(first: FirstSlice, key: str, *, place: str) -> dict[str, Any]:
+    """The first slice for the component."""
+    return {
+        "address": serving.address_of(first.png, f"first/{key}", place=f"first/{place}", kind=serving.PNG),
+        "size_mm": list(first.size_mm),
+        "number": first.number,
+        "count": first.count,
     }
 
 
@@ -184,7 +198,9 @@ def _picture(choice: SeriesChoice) -> Picture:
     """Missing slices are interpolated, as a model may have been allowed to read the series so; the reader is told."""
     volume = read_volume(choice.series, fill_gaps=True)
     image = display_image(volume, choice.series.modality)
-    return Picture(image=image, geometry=volume.geometry, provenance=volume.provenance)
+    affine = np.asarray(image.affine_ras).reshape(4, 4)
+    first = first_slice(volume.voxels, affine, image.windows[0])
+    return Picture(image=image, first=first, geometry=volume.geometry, provenance=volume.provenance)
 
 
 def _mask(name: str, label: str, path: Path, on: Picture, names: Sequence[str]) -> Mask:

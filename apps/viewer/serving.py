@@ -11,16 +11,17 @@ import secrets
 from streamlit.runtime import get_instance
 
 _SECRET = secrets.token_bytes(32)
-_TYPE = "application/gzip"
+GZIP, PNG = "application/gzip", "image/png"
 
 
-def address_of(content: bytes, key: str, *, place: str) -> str:
+def address_of(content: bytes, key: str, *, place: str, kind: str = GZIP) -> str:
     """Serve `content` and give its path on this server.
 
     Args:
-        content: gzip.
+        content: What is served.
         key: What names the content; equal keys are equal contents.
         place: Where on the page it is used; a place has one file.
+        kind: Its media type.
     """
     secret = hmac.new(_SECRET, key.encode(), hashlib.sha256).hexdigest()
-    return get_instance().media_file_mgr.add(content, _TYPE, coordinates=place, file_name=secret)
+    return get_instance().media_file_mgr.add(content, kind, coordinates=place, file_name=secret)

@@ -14,10 +14,13 @@ export function fetchOnce(key, address) {
   return file;
 }
 
+/** Where this server has a file. */
+export const urlOf = (address) => new URL(`../..${address}`, location.href);
+
 async function load(address) {
   let answer;
   try {
-    answer = await fetch(new URL(`../..${address}`, location.href), { credentials: "same-origin" });
+    answer = await fetch(urlOf(address), { credentials: "same-origin" });
   } catch {
     throw new Error("the connection was lost; open the study again");
   }
@@ -25,7 +28,18 @@ async function load(address) {
   return answer.arrayBuffer();
 }
 
-export const unpack = (packed) => through(packed, new DecompressionStream("gzip"));
+/** Unpack into `target` from `offset` on, without a second copy of what may be hundreds of megabytes. */
+export async function unpackInto(packed, target, offset) {
+  const reader = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip")).getReader();
+  let at = offset;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    if (at + part.value.length > target.length) throw new Error("they are not as large as the server said");
+    target.set(part.value, at);
+    at += part.value.length;
+  }
+  if (at !== target.length) throw new Error("they are not as large as the server said");
+}
+
 export const pack = (bytes) => through(bytes, new CompressionStream("gzip"));
 
 async function through(bytes, stream) {

@@ -1,7 +1,7 @@
 // One image on one canvas: its planes, its window, the overlay and what is drawn over it.
 
 import { centreOf, colourTable, outlineOf } from "./labels.js";
-import { fetchOnce, unpack } from "./fetching.js";
+import { fetchOnce, unpackInto, urlOf } from "./fetching.js";
 import { drawMarks } from "./marks.js";
 import { Measures } from "./measures.js";
 import { DRAG, SLICE, loadNiivue } from "./niivue.js";
@@ -32,7 +32,9 @@ const OPTIONS = {
   loadingText: "",
   logLevel: "error",
 };
-const TYPES = { uint8: 2, int16: 4, float32: 16 };
+const TYPES = { uint8: [2, 1], int16: [4, 2], float32: [16, 4] }; // NIfTI code, bytes
+const HEADER_BYTES = 352;
+const CAL_MAX = 124; // where a NIfTI-1 header has the window; cal_min follows
 
 export class Pane {
   constructor(root) {
@@ -64,33 +66,75 @@ export class Pane {
     this.canvas.addEventListener("mouseleave", () => (this.part("probe").textContent = ""));
   }
 
+  /** Show the middle slice where the axial plane will be, before anything heavy is begun. */
+  async preview(image, layout, tall) {
+    if (this.image?.key === image.key) return;
+    delete this.root.dataset.first;
+    const box = this.part("first");
+    const picture = box.querySelector("img");
+    picture.src = urlOf(image.first.address);
+    try {
+      await picture.decode();
+    } catch {
+      return; // the images themselves are still to come
+    }
+    const stage = this.root.getBoundingClientRect();
+    const [x, y, w, h] = layout === "planes" ? (tall ? TALL : WIDE)[0].position : [0, 0, 1, 1];
+    const [wide, high] = image.first.size_mm;
+    const scale = Math.min((w * stage.width) / wide, (h * stage.height) / high);
+    Object.assign(picture.style, {
+      left: `${x * stage.width + (w * stage.width - scale * wide) / 2}px`,
+      top: `${y * stage.height + (h * stage.height - scale * high) / 2}px`,
+      width: `${scale * wide}px`,
+      height: `${scale * high}px`,
+    });
+    const { number, count } = image.first;
+    box.querySelector(".note").textContent = `Ax ${number}/${count}, ${image.windows[0].name}; loading the others …`;
+    this.say("");
+    box.hidden = false;
+    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+    this.root.dataset.first = image.key;
+  }
+
+  endPreview() {
+    this.part("first").hidden = true;
+  }
+
   /** Show an image; the overlay of the one before is gone. */
   async open(image) {
-    this.say(`Loading ${image.label} …`);
+    if (this.part("first").hidden) this.say(`Loading ${image.label} …`);
     this.image = null;
     const { nv } = this;
-    const voxels = await unpack(await fetchOnce(image.key, image.address));
+    const packed = await fetchOnce(image.key, image.address);
     nv.setDrawingEnabled(false);
     for (const volume of [...nv.volumes]) nv.removeVolume(volume);
     Object.assign(this, { overlay: null, inverted: false });
     this.measures.clear();
-    await this.load(image, image.data_type, voxels);
+    await this.load(image, image.data_type, packed, image.windows[0]);
     const [base] = nv.volumes;
     nv.opts.crosshairGap = GAP * Math.max(...[1, 2, 3].map((axis) => base.dimsRAS[axis] * base.pixDimsRAS[axis]));
     this.image = image;
     this.measures.unit = image.unit;
     this.part("label").textContent = image.label;
     nv.scene.crosshairPos = [0.5, 0.5, 0.5];
-    this.applyWindow(image.windows[0]);
+    this.showWindow();
     this.say("");
   }
 
-  /** Voxels as a NIfTI file, which is what NiiVue reads. */
-  async load(image, type, voxels) {
+  /** Voxels as a NIfTI file, which is what NiiVue reads; with its window, so that they are laid out only once. */
+  async load(image, type, packed, preset = null) {
     const affine = image.affine_ras;
     const spacing = [0, 1, 2].map((axis) => Math.hypot(affine[axis], affine[4 + axis], affine[8 + axis]));
-    const file = await this.nv.createNiftiArray(image.shape, spacing, affine, TYPES[type], voxels);
-    await this.nv.loadFromArrayBuffer(file.buffer.slice(file.byteOffset, file.byteOffset + file.byteLength), `${type}.nii`);
+    const [code, bytes] = TYPES[type];
+    const file = new Uint8Array(HEADER_BYTES + bytes * image.shape.reduce((a, b) => a * b));
+    file.set(await this.nv.createNiftiArray(image.shape, spacing, affine, code));
+    const header = new DataView(file.buffer, 0, HEADER_BYTES);
+    if (preset) {
+      header.setFloat32(CAL_MAX, preset.level + preset.width / 2, true);
+      header.setFloat32(CAL_MAX + 4, preset.level - preset.width / 2, true);
+    }
+    await unpackInto(packed, file, HEADER_BYTES);
+    await this.nv.loadFromArrayBuffer(file.buffer, `${type}.nii`);
   }
 
   /** Lay a label map over the image, or take it away with null. */
@@ -98,8 +142,8 @@ export class Pane {
     const { nv } = this;
     while (nv.volumes.length > 1) nv.removeVolume(nv.volumes[1]);
     this.overlay = null;
-    if (!overlay) return nv.updateGLVolume();
-    await this.load(this.image, "uint8", await unpack(await fetchOnce(overlay.key, overlay.address)));
+    if (!overlay) return;
+    await this.load(this.image, "uint8", await fetchOnce(overlay.key, overlay.address));
     const volume = nv.volumes[1];
     const [, nx, ny, nz] = volume.hdr.dims;
     this.overlay = { ...overlay, fill: volume.img, outline: null, dims: [nx, ny, nz], spacing: volume.hdr.pixDims.slice(1, 4) };
@@ -238,6 +282,7 @@ export class Pane {
 
   fail(error) {
     this.image = null;
+    this.endPreview();
     this.say(`The images cannot be drawn: ${error.message}.`);
   }
 }

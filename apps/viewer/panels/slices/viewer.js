@@ -56,11 +56,13 @@ async function show(args) {
   if (isOther) Object.assign(look, { hidden: new Set(), lit: null });
   await openMain(args, isOther, isSaved);
   await openBeside(args.images[1]);
+  present();
   drawEditing();
 }
 
 async function openMain(args, isOther, isSaved) {
   const [image] = args.images;
+  await main.preview(image, state.layout, args.images.length > 1);
   await ready(main);
   const isNew = main.image?.key !== image.key;
   if (isNew) {
@@ -78,6 +80,11 @@ async function openMain(args, isOther, isSaved) {
   drawOverlays();
   if (isOther) startAt();
   drawWindows();
+}
+
+/** Planes are laid out, the crosshair is where it belongs: the images take the place of the first slice. */
+function present() {
+  for (const pane of panes) pane.endPreview();
 }
 
 async function openBeside(image) {
