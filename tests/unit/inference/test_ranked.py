@@ -1,3 +1,9 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -63,12 +69,15 @@ def test_what_is_under_way_is_a_part_of_the_grid() -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_classes_on_a_large_ct_stay_within_eight_gibibytes() -> None:
-    from tests.benchmarks.bench_many_classes import peak_of_many_classes
-
-    found = peak_of_many_classes(shape=(512, 512, 600), window=(128, 128, 128), classes=101)
-    assert found.peak_bytes < 8 << 30
-    assert found.right
+def test_a_hundred_classes_take_less_than_their_floats_would(checkout: Path) -> None:
+    # In a process of its own: its peak is what is measured. The benchmark alone runs the size of a whole-body CT.
+    command = [sys.executable, "tests/benchmarks/bench_many_classes.py", "--shape", "256", "256", "300"]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "label map right" in done.stdout
+    peak, whole = (float(found) for found in re.findall(r"([0-9.]+) GiB", done.stdout))
+    assert peak < 0.65 * whole
 
 
 def _both(shape: Index, classes: int) -> tuple[Blend, RankedBlend]:
