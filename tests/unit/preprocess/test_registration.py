@@ -258,6 +258,7 @@ def real_copy(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return root, truths
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_a_real_study_of_several_frames_of_reference_comes_onto_one_grid(
     real_copy: tuple[Path, dict[str, Matrix]], shared_data: Path

@@ -114,7 +114,8 @@ def cases(monkeypatch: pytest.MonkeyPatch) -> list[Case]:
     return made
 
 
-@pytest.mark.parametrize(("loss", "epochs"), [pytest.param("siglip", 80, marks=pytest.mark.slow), ("clip", 20)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss", "epochs"), [("siglip", 80), ("clip", 20)])
 def test_images_find_their_reports_among_those_of_other_patients(
     cases: list[Case], tmp_path: Path, loss: str, epochs: int
 ) -> None:
