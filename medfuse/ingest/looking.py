@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from medfuse.errors import UnreadableFileError
 from medfuse.ingest.dicom.pixels import usable_cores
 from medfuse.ingest.file_kinds import Sorted, sort_file
 from medfuse.ingest.read_ahead import READ_AHEAD_FILES, read_ahead
@@ -30,7 +31,7 @@ _AT_ONCE = 2
 """Batches that the second process has in hand, so that it never waits for the next."""
 
 _COMMAND = "from medfuse.ingest.looking_beside import main; main()"
-_BROKEN = (ValueError, KeyError, IndexError, TypeError, AttributeError)
+_BROKEN = (ValueError, KeyError, IndexError, TypeError, AttributeError, UnreadableFileError)
 
 
 def look_at(files: Sequence[FoundFile]) -> list[Sorted]:
